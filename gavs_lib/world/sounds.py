@@ -95,8 +95,8 @@ def synthesize(toy: Toy, seconds: int, rng: np.random.Generator) -> np.ndarray:
     """
     if toy.family not in LARGE_PITCH or toy.material not in BODIES or toy.size not in ("small", "large"):
         raise ValueError(
-            f"no sound for {toy}: expected a family of {', '.join(LARGE_PITCH)}, a size of small, large and a material of "
-            f"{', '.join(BODIES)}. Take one of gavs_lib.world.objects.TOYS."
+            f"no sound for {toy}: expected a family of {', '.join(LARGE_PITCH)}, a size of small, large "
+            f"and a material of {', '.join(BODIES)}. Take one of gavs_lib.world.objects.TOYS."
         )
     length = _samples(seconds)
     small = toy.size == "small"
@@ -108,7 +108,7 @@ def synthesize(toy: Toy, seconds: int, rng: np.random.Generator) -> np.ndarray:
     wave *= loudness / _rms(wave)
     peak = max(wave.max(), -wave.min())
     if peak > 0.95:
-        # Rounds the few highest peaks (a stick on wood); dividing instead would make short sounds quieter than long ones.
+        # Rounds the few highest peaks (a stick on wood). Dividing instead would make short sounds the quieter ones.
         np.tanh(wave, out=wave)
     return wave
 
@@ -189,8 +189,8 @@ def _individual(material: Material, rng) -> Material:
 def _decaying_sines(frequency, ring, level, phase, length) -> np.ndarray:
     """Sum of exponentially decaying sinusoids, float32 [length].
 
-    With z = exp(-decay + i w), sample 256 a + b of each is z^(256 a) z^b: two short tables per sinusoid, and the sum over
-    sinusoids becomes one matrix product.
+    With z = exp(-decay + i w), sample 256 a + b of each is z^(256 a) z^b: two short tables per sinusoid, and the sum
+    over sinusoids becomes one matrix product.
 
     Args:
         frequency, ring, level, phase: [modes] in Hz, seconds to fall by 60 dB, linear amplitude, radians.
@@ -235,7 +235,7 @@ def _noise_burst(length, seconds, rng) -> np.ndarray:
 
 
 def _period(levels, rng) -> np.ndarray:
-    """One period of a harmonic tone, float32 [2048], with harmonic k at levels[k - 1], random phases, peak level one."""
+    """One period of a harmonic tone, float32 [2048], harmonic k at levels[k - 1], random phases, scaled to peak 1."""
     spectrum = np.zeros(_TABLE // 2 + 1, np.complex64)
     spectrum[1 : levels.size + 1] = levels * np.exp(2j * np.pi * rng.random(levels.size))
     table = fft.irfft(spectrum, _TABLE)
@@ -332,8 +332,8 @@ def _drum(length, pitch, tempo, material, rng):
 def _guitar(length, pitch, tempo, material, rng):
     """Plucked strings in a short repeated pattern: Karplus and Strong's string (1983), written as its poles.
 
-    Their loop y[n] = x[n] + g (y[n - N] + y[n - N - 1]) / 2 has one slowly decaying sinusoid at each harmonic f, which loses
-    the factor g cos(pi f / sample rate) per period: summing those is the same string, and faster than running the loop.
+    Their loop y[n] = x[n] + g (y[n - N] + y[n - N - 1]) / 2 has one slowly decaying sinusoid at each harmonic f, which
+    shrinks by g cos(pi f / sample rate) per period: summing those is the same string, and faster than the loop.
     """
     notes = pitch * 2.0 ** (rng.permutation([-3.5, -1.5, 0.5, 3.5]) / 12)
     span = int(SAMPLE_RATE * min(1.2, 1.2 * material.ring + 0.1))
@@ -373,7 +373,7 @@ def _car(length, pitch, tempo, material, rng):
 
 def _bird(length, pitch, tempo, material, rng):
     """Chirps: tones that sweep and warble, three kinds in a repeated song, with a breath of noise."""
-    onsets = _onsets(length, tempo * 1.0, 0.15, rng)
+    onsets = _onsets(length, tempo, 0.15, rng)
     templates = []
     for _ in range(3):
         sounding = int(SAMPLE_RATE * rng.uniform(0.07, 0.14))

@@ -1,0 +1,57 @@
+"""Bottleneck adapters (Houlsby et al. 2019), and the wrapper that puts one behind an MLP of SAM.
+
+GAVS uses them twice: behind the MLPs of the image encoder's later blocks, and as ColA behind the MLPs of the mask
+decoder (eq. 4). The wrapper keeps SAM's key names, so an official checkpoint loads before and after wrapping:
+`...mlp.lin1.weight` stays what it was, and the adapter's own parameters stand beside it as `...mlp.adapter.*`.
+"""
+
+from collections.abc import Callable
+
+from segment_anything.modeling.common import MLPBlock
+from torch import Tensor, nn
+
+
+class BottleneckAdapter(nn.Module):
+    """W2 act(W1 x), with W2 and its bias zero at first: an untrained adapter adds nothing.
+
+    The residual is the caller's (`AdaptedMLP`), and no activation follows W2: at zero it would stop the gradient.
+
+    Args:
+        dim: width of the input and the output.
+        width: width of the bottleneck.
+        activation: class of the nonlinearity; ReLU in the image encoder, GELU in ColA.
+
+    Shapes:
+        x: [..., dim]; returns [..., dim]
+    """
+
+    def __init__(self, dim: int, width: int, activation: Callable[[], nn.Module] = nn.ReLU) -> None:
+        super().__init__()
+        self.down = nn.Linear(dim, width)
+        self.activation = activation()
+        self.up = nn.Linear(width, dim)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.up(self.activation(self.down(x)))
+
+
+class AdaptedMLP(MLPBlock):
+    """An MLP of SAM followed by an adapter: y + adapter(y), where y = mlp(x).
+
+    It takes over the layers of `mlp` (the same parameters, under the same names) and runs SAM's own forward.
+
+    Args:
+        mlp: the MLPBlock of an encoder block or of a decoder layer.
+        adapter: module from [..., dim] to [..., dim]; should return zeros at first.
+    """
+
+    def __init__(self, mlp: MLPBlock, adapter: nn.Module) -> None:
+        nn.Module.__init__(self)  # not MLPBlock's: the layers exist already
+        self.lin1, self.lin2, self.act = mlp.lin1, mlp.lin2, mlp.act
+        self.adapter = adapter
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y + self.adapter(y)

@@ -1,0 +1,98 @@
+"""The course on the command line: `python -m gavs_lib.course COMMAND ...`; `make COMMAND` types these lines for you."""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+# Commands whose options live with the code they start: name -> (module with main(argv), what it does).
+PASSED_ON = {
+    "pretrain": ("gavs_lib.lab.pretrain", "pre-train the two miniature encoders"),
+    "train": ("gavs_lib.lab.shipped", "train the models that are shipped in data/weights"),
+    "predict": ("gavs_lib.course.predict", "segment what sounds in a video file"),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command; those of `PASSED_ON` are only listed here and parse their line themselves."""
+    parser = argparse.ArgumentParser(prog="python -m gavs_lib.course", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run the notebooks and print a table of their results")
+    run.add_argument(
+        "--profile",
+        default="quick",
+        help="smoke, quick (default: the notebooks' own parameters) or full; a file of notebooks/params",
+    )
+    run.add_argument(
+        "--notebook", default="", metavar="NAMES", help='which ones: "05", "05_training" or "00 05" (default: all)'
+    )
+    run.add_argument(
+        "-p",
+        "--parameter",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="set one parameter, over the profile, in every selected notebook that has it (repeatable)",
+    )
+
+    commands.add_parser("sync", help="write each notebook's .ipynb from its .py")
+    commands.add_parser("check-sync", help="fail if an .ipynb differs from its .py or holds outputs")
+
+    data = commands.add_parser("data", help="write the miniature world as an AVSBench-semantic folder")
+    data.add_argument(
+        "--root", type=Path, default=Path("data/generated/world"), help="folder to write (default: %(default)s)"
+    )
+    data.add_argument("--rotation", type=int, default=0, choices=range(4), help="which combinations are unseen")
+    data.add_argument("--seed", type=int, default=0)
+
+    for name, (_, what) in PASSED_ON.items():
+        commands.add_parser(name, help=what)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after `python -m gavs_lib.course`; None reads them from the command line.
+
+    Returns:
+        exit code: 0 done, 1 the work failed, 2 the command makes no sense as typed, 130 interrupted.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    if words and words[0] in PASSED_ON:
+        module, _ = PASSED_ON[words[0]]
+        return importlib.import_module(module).main(words[1:]) or 0
+    arguments = build_parser().parse_args(words)
+
+    # Imported here, each by its own command: `sync` must not wait for torch, nor `data` for papermill.
+    if arguments.command == "run":
+        from gavs_lib.course.run import SettingError, run
+
+        try:
+            return run(profile=arguments.profile, wanted=arguments.notebook, overrides=dict(arguments.parameter))
+        except SettingError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("interrupted; the notebooks that were done are kept", file=sys.stderr)
+            return 130
+    if arguments.command == "sync":
+        from gavs_lib.course.sync import sync
+
+        return sync()
+    if arguments.command == "check-sync":
+        from gavs_lib.course.sync import check_sync
+
+        return check_sync()
+
+    from gavs_lib.world.folder import write_folder
+
+    write_folder(arguments.root, rotation=arguments.rotation, seed=arguments.seed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

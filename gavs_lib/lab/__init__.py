@@ -1,0 +1,1 @@
+"""Experiments: feature cache, training, evaluation, and files of trained weights. Import the rooms by name."""

@@ -1,0 +1,350 @@
+"""How the miniature foundation models are taught: each modality alone, and factors only, never classes.
+
+SAM-mini and VGGish-mini stand in for models that were trained on a million pictures and two million sounds. Both see
+all 36 combinations of family, size and material, but neither sees the other's world: pictures and sounds are drawn
+independently, and the factors are numbered in a different, shuffled order for each, so nothing links a drawn bell to a
+heard one except the audio-visual training that comes later.
+
+What they are told are *factors* (this is large, this is glass), not classes (this is a large glass bell). A network
+taught classes keeps a table of them, and a table says nothing about a combination that the audio-visual training
+leaves out.
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from segment_anything.modeling import Sam
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from gavs_lib.audio import second_examples
+from gavs_lib.sam import build_sam
+from gavs_lib.vggish import EMBEDDING_DIM, VGGish
+from gavs_lib.world.objects import FAMILIES, MATERIALS, SIZES, TOYS, Toy
+from gavs_lib.world.scenes import SAMPLE_RATE, Scene, mix, render_frames, sample_scene
+
+FACTORS = (FAMILIES, SIZES, MATERIALS)
+FACTOR_COUNT = sum(map(len, FACTORS))
+_PICTURE_ORDER = np.random.default_rng(1).permutation(FACTOR_COUNT)
+_SOUND_ORDER = np.random.default_rng(2).permutation(FACTOR_COUNT)
+
+
+def factor_vector(toy: Toy) -> np.ndarray:
+    """The toy's family, size and material as three ones among eleven, float32 ``[11]``, in the order of ``FACTORS``."""
+    vector = np.zeros(FACTOR_COUNT, dtype=np.float32)
+    offset = 0
+    for values, value in zip(FACTORS, (toy.family, toy.size, toy.material)):
+        vector[offset + values.index(value)] = 1
+        offset += len(values)
+    return vector
+
+
+FACTOR_TABLE = np.stack([factor_vector(toy) for toy in TOYS])
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """All *ours*: what the encoders are trained on, and how long.
+
+    ``clips`` five-second sound clips and ``pictures`` single frames are drawn once from ``seed``. ``autocast`` computes
+    matrix products in bfloat16; ``compile`` needs a C++ compiler and halves the time of a step.
+    """
+
+    seed: int = 7
+    clips: int = 4000
+    sound_steps: int = 1500
+    sound_batch: int = 64
+    sound_lr: float = 1e-3
+    pictures: int = 9000
+    picture_steps: int = 1800
+    picture_batch: int = 16
+    picture_lr: float = 8e-4
+    factor_prompts: int = 4
+    autocast: bool = True
+    compile: bool = False
+
+
+# ------------------------------------------------------------------------------------------------ sounds
+
+
+def draw_sounds(count: int, seed: int, workers: int = 2) -> tuple[Tensor, Tensor]:
+    """Log-mel patches of independent clips, and which factors are heard in each second.
+
+    Returns:
+        patches float16 ``[5 count, 1, 96, 64]`` and tags float32 ``[5 count, 11]`` in the ear's own order.
+    """
+    parts = _in_parallel(_draw_sound, [(seed, i) for i in range(count)], workers, "drawing sounds")
+    patches = torch.cat([torch.from_numpy(p) for p, _ in parts])
+    return patches, torch.from_numpy(np.concatenate([t for _, t in parts]))
+
+
+def _draw_sound(job: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    seed, index = job
+    rng = np.random.default_rng([seed, 11, index])
+    scene = sample_scene(rng, "v1m" if index % 2 else "v1s", TOYS)
+    patches = second_examples(torch.from_numpy(mix(scene)), SAMPLE_RATE, scene.seconds)
+    on = np.array(scene.sounding)  # [toys, T]
+    factors = FACTOR_TABLE[[TOYS.index(t) for t in scene.toys]]  # [toys, 11]
+    tags = (on[:, :, None] * factors[:, None, :]).max(axis=0)
+    return patches.half().numpy(), tags[:, _SOUND_ORDER].astype(np.float32)
+
+
+def pretrain_vggish(config: PretrainConfig, work: Path) -> VGGish:
+    """Teach VGGish-mini to tag the factors it hears, mixtures included (multi-label cross-entropy)."""
+    patches, tags = draw_sounds(config.clips, config.seed)
+    torch.manual_seed(config.seed)
+    ear = VGGish.mini()
+    head = nn.Linear(EMBEDDING_DIM, FACTOR_COUNT)
+    model = nn.ModuleDict({"ear": ear, "head": head})
+
+    def loss_at(step: int) -> Tensor:
+        rng = np.random.default_rng([config.seed, 12, step])
+        rows = torch.from_numpy(rng.choice(len(patches), config.sound_batch, replace=False))
+        batch = patches[rows].float()
+        batch = batch + torch.from_numpy(rng.normal(0, 0.4, (len(rows), 1, 1, 1)).astype(np.float32))  # loudness
+        return F.binary_cross_entropy_with_logits(head(ear(batch)), tags[rows])
+
+    _train(model, loss_at, config.sound_steps, config.sound_lr, config, work / "vggish_mini", "ear")
+    return ear.eval().requires_grad_(False)
+
+
+# ---------------------------------------------------------------------------------------------- pictures
+
+
+def draw_pictures(count: int, seed: int, workers: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Single frames of independent scenes.
+
+    Returns:
+        frames uint8 ``[count, 128, 128, 3]``; owner uint8 ``[count, 128, 128]``, 0 for the floor and i + 1 for the
+        scene's toy i; classes int8 ``[count, 5]``, each toy's number in ``TOYS``, -1 where there is none.
+    """
+    parts = _in_parallel(_draw_picture, [(seed, i) for i in range(count)], workers, "drawing pictures")
+    return tuple(np.stack(column) for column in zip(*parts))
+
+
+def _draw_picture(job: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    seed, index = job
+    scene = sample_scene(np.random.default_rng([seed, 21, index]), "v1m" if index % 2 else "v1s", TOYS)
+    pictures = render_frames(replace(scene, sounding=tuple((False,) for _ in scene.placed)))
+    owner = np.zeros(pictures.masks.shape[2:], dtype=np.uint8)
+    for i, mask in enumerate(pictures.masks[:, 0]):
+        owner[mask] = i + 1
+    classes = np.full(5, -1, dtype=np.int8)
+    classes[: len(scene.placed)] = [TOYS.index(t) for t in scene.toys]
+    return pictures.frames[0], owner, classes
+
+
+class PromptedSam(nn.Module):
+    """SAM-mini with what pre-training adds and does not keep: an embedding a factor, and a factor reading a pixel."""
+
+    def __init__(self, sam: Sam):
+        super().__init__()
+        self.sam = sam
+        width = sam.prompt_encoder.embed_dim
+        self.factors = nn.Parameter(torch.randn(FACTOR_COUNT, width) * 0.5)
+        self.reader = nn.Conv2d(width, FACTOR_COUNT, 1)
+
+    def decode(self, embedding: Tensor, sparse: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask logits ``[N, 4, 64, 64]`` and quality ``[N, 4]`` for N embeddings, each with its own prompt ``[n, C]``."""
+        decoder, prompts = self.sam.mask_decoder, self.sam.prompt_encoder
+        output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        tokens = torch.cat([output.expand(len(sparse), -1, -1), sparse], dim=1)
+        source = embedding + prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        position = prompts.get_dense_pe().expand(len(sparse), -1, -1, -1)
+        hidden, keys = decoder.transformer(source, position, tokens)
+        upscaled = decoder.output_upscaling(keys.transpose(1, 2).reshape(source.shape))
+        weights = torch.stack(
+            [mlp(hidden[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1
+        )
+        return torch.einsum("nkc,nchw->nkhw", weights, upscaled), decoder.iou_prediction_head(hidden[:, 0])
+
+
+def pretrain_sam(config: PretrainConfig, work: Path) -> Sam:
+    """Teach SAM-mini to segment what points, boxes and summed factor prompts ask for.
+
+    A factor prompt is the sum of the embeddings of some factors ("large" + "glass"), its mask everything that satisfies
+    all of them; with several values of one factor ("bell" + "drum" + "large") any of them will do. Some prompts ask for
+    what is not there: the mask is empty. A dense loss reads the factors off the image embedding, pixel by pixel.
+    """
+    frames, owner, classes = draw_pictures(config.pictures, config.seed)
+    torch.manual_seed(config.seed)
+    model = PromptedSam(build_sam("mini"))
+    model.sam.requires_grad_(True)
+    if config.compile:
+        model.sam.image_encoder.compile()
+        model.sam.mask_decoder.transformer.compile(dynamic=False)
+
+    def loss_at(step: int) -> Tensor:
+        rng = np.random.default_rng([config.seed, 22, step])
+        rows = rng.choice(len(frames), config.picture_batch, replace=False)
+        flip = rng.random(len(rows)) < 0.5
+        pictures = np.stack([f[:, ::-1] if turn else f for f, turn in zip(frames[rows], flip)])
+        owners = np.stack([o[:, ::-1] if turn else o for o, turn in zip(owner[rows], flip)])
+        return _picture_loss(model, pictures, owners, classes[rows], config, rng)
+
+    _train(model, loss_at, config.picture_steps, config.picture_lr, config, work / "sam_mini", "eye")
+    return model.sam.eval().requires_grad_(False)
+
+
+def _picture_loss(model: PromptedSam, pictures, owners, classes, config: PretrainConfig, rng) -> Tensor:
+    sam = model.sam
+    images = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float()
+    embedding = sam.image_encoder((images - sam.pixel_mean) / sam.pixel_std)
+    owners = np.ascontiguousarray(owners)
+
+    # Dense: which factors belong to what lies under each of the 16 x 16 places, as shares of the place's area.
+    under = np.zeros((*owners.shape, FACTOR_COUNT), dtype=np.float32)
+    for b in range(len(owners)):
+        table = np.vstack([np.zeros(FACTOR_COUNT, np.float32), FACTOR_TABLE[classes[b]]])
+        under[b] = table[owners[b]]
+    side = embedding.shape[-1]
+    shares = F.adaptive_avg_pool2d(torch.from_numpy(under).permute(0, 3, 1, 2), side)
+    dense = F.binary_cross_entropy_with_logits(model.reader(embedding), shares[:, _PICTURE_ORDER.copy()])
+
+    factor_hot, factor_masks = zip(*[_factor_prompts(o, c, config.factor_prompts, rng) for o, c in zip(owners, classes)])
+    hot = torch.from_numpy(np.concatenate(factor_hot))[:, _PICTURE_ORDER.copy()]
+    sparse = (hot @ model.factors).unsqueeze(1)
+    which = torch.arange(len(images)).repeat_interleave(config.factor_prompts)
+    logits, quality = model.decode(embedding[which], sparse)
+    loss = _mask_loss(logits[:, :1], quality[:, :1], torch.from_numpy(np.concatenate(factor_masks)))
+
+    points, boxes, object_masks = zip(*[_place_prompts(o, rng) for o in owners])
+    targets = torch.from_numpy(np.stack(object_masks))
+    if rng.random() < 0.5:
+        point = torch.tensor(np.stack(points))[:, None]
+        by_place, _ = sam.prompt_encoder((point, torch.ones(len(point), 1)), None, None)
+    else:
+        by_place, _ = sam.prompt_encoder(None, torch.tensor(np.stack(boxes)), None)
+    logits, quality = model.decode(embedding, by_place)  # all four mask tokens learn here
+    loss = loss + 0.7 * _mask_loss(logits, quality, targets)
+    return loss + 2 * dense
+
+
+def _factor_prompts(owner: np.ndarray, classes: np.ndarray, count: int, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Random factor prompts for one picture: multi-hot float32 ``[count, 11]`` and their masks bool ``[count, 128, 128]``."""
+    present = [i for i, c in enumerate(classes) if c >= 0 and (owner == i + 1).any()]
+    toys = FACTOR_TABLE[classes[present]]
+    groups = np.split(np.arange(FACTOR_COUNT), np.cumsum([len(v) for v in FACTORS])[:-1])
+    hot = np.zeros((count, FACTOR_COUNT), dtype=np.float32)
+    masks = np.zeros((count, *owner.shape), dtype=bool)
+    for k in range(count):
+        if rng.random() < 0.85:
+            chosen = toys[rng.choice(len(toys), min(len(toys), 1 + (rng.random() < 0.3)), replace=False)].max(axis=0)
+        else:
+            chosen = FACTOR_TABLE[rng.integers(len(TOYS))].copy()
+        # Half of the prompts name all three factors, as a sound does; the others leave some out.
+        named = np.ones(3, dtype=bool) if rng.random() < 0.5 else rng.random(3) < 0.6
+        if not named.any():
+            named[rng.integers(3)] = True
+        satisfied = np.ones(len(present), dtype=bool)
+        for group, is_named in zip(groups, named):
+            if is_named:
+                hot[k, group] = chosen[group]
+                satisfied &= (toys[:, group] * chosen[group]).any(axis=1)
+        masks[k] = np.isin(owner, [present[i] + 1 for i in np.flatnonzero(satisfied)])
+    return hot, masks
+
+
+def _place_prompts(owner: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A point on a random toy ``[2]`` (x, y), a loose box around it ``[4]``, and its mask."""
+    mask = owner == rng.choice(np.unique(owner[owner > 0]))
+    rows, columns = np.nonzero(mask)
+    k = rng.integers(len(rows))
+    box = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], dtype=np.float32)
+    return np.array([columns[k], rows[k]], dtype=np.float32) + 0.5, box + rng.normal(0, 1.5, 4).astype(np.float32), mask
+
+
+def _mask_loss(logits: Tensor, quality: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy and Dice for every mask token, and the squared error of the quality that SAM predicts for it."""
+    shares = F.interpolate(targets[:, None].float(), size=logits.shape[-2:], mode="area").expand_as(logits)
+    bce = F.binary_cross_entropy_with_logits(logits.float(), shares)
+    p = logits.float().sigmoid()
+    overlap = (p * shares).sum((-2, -1))
+    dice = 1 - (2 * overlap + 1) / (p.sum((-2, -1)) + shares.sum((-2, -1)) + 1)
+    with torch.no_grad():
+        chosen, wanted = logits > 0, shares > 0.5
+        union = (chosen | wanted).sum((-2, -1))
+        iou = torch.where(union > 0, (chosen & wanted).sum((-2, -1)) / union.clamp(min=1), torch.ones_like(p[..., 0, 0]))
+    return 4 * bce + dice.mean() + 0.2 * F.mse_loss(quality.float(), iou)
+
+
+# ------------------------------------------------------------------------------------------------ shared
+
+
+def _in_parallel(work: Callable, jobs: list, workers: int, what: str) -> list:
+    """Map over worker processes with a progress bar; results in the order of the jobs."""
+    with multiprocessing.get_context("spawn").Pool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(tqdm(pool.imap(work, jobs, chunksize=32), total=len(jobs), desc=what))
+
+
+def _train(model: nn.Module, loss_at, steps: int, lr: float, config: PretrainConfig, folder: Path, what: str) -> None:
+    """AdamW with warm-up and cosine decay; ``loss_at(step)`` draws its own batch, so a resumed run sees the same ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state_file = folder / "state.pt"
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01, fused=True)
+    warm_up = max(1, steps // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min((s + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * min(1, s / steps))) + 1e-3)
+    )
+    first = 0
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        first = state["step"]
+    begun, mean = time.monotonic(), None
+    bar = tqdm(range(first, steps), initial=first, total=steps, desc=f"teaching the {what}", mininterval=5)
+    for step in bar:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.autocast):
+            loss = loss_at(step)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
+        bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
+        if (step + 1) % 100 == 0 or step + 1 == steps:
+            state = {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "step": step + 1,
+            }
+            torch.save(state, state_file.with_suffix(".part"))
+            os.replace(state_file.with_suffix(".part"), state_file)
+            with open(folder / "log.jsonl", "a") as log:
+                row = {"step": step + 1, "loss": mean, "seconds": round(time.monotonic() - begun, 1)}
+                log.write(json.dumps(row) + "\n")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """``make pretrain``: teach both encoders and write their weights."""
+    parser = argparse.ArgumentParser(prog="python -m gavs_lib.course pretrain", description=main.__doc__)
+    parser.add_argument("--work", type=Path, default=Path("build/pretrain"), help="where states are kept for resuming")
+    parser.add_argument("--only", choices=["eye", "ear"], help="teach one of the two")
+    for name, value in asdict(PretrainConfig()).items():
+        kind = (lambda text: text.lower() in ("1", "true", "yes")) if isinstance(value, bool) else type(value)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=value)
+    arguments = vars(parser.parse_args(argv))
+    work, only = arguments.pop("work"), arguments.pop("only")
+    config = PretrainConfig(**arguments)
+    if only != "eye":
+        pretrain_vggish(config, work)
+    if only != "ear":
+        pretrain_sam(config, work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,527 @@
+"""Training: what it minimises, what it keeps, and that a kill at any moment changes nothing."""
+
+import dataclasses
+import json
+import math
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+import gavs_lib
+import gavs_lib.lab.train as train
+from gavs_lib.gavs import GAVS, GAVSConfig, Output
+from gavs_lib.lab.train import FitConfig, collate, fit, learning_rate, predict_masks
+from gavs_lib.lab.weights import load_tensors, load_trained
+from gavs_lib.losses import segmentation_loss, semantic_loss
+from gavs_lib.metrics import mask_iou
+from gavs_lib.sam import build_sam
+
+# Children start from a server that has imported torch once, and has never run a backward pass.
+CHILDREN = multiprocessing.get_context("forkserver")
+CHILDREN.set_forkserver_preload(["torch", "gavs_lib.lab.train", "gavs_lib.gavs"])
+
+
+class TinySegmenter(nn.Module):
+    """A model as small as one can be: masks from a frozen and a trained linear map, with noise in training."""
+
+    def __init__(self, seed=0, cue=True, noise=True):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.frozen = nn.Linear(6, 16).requires_grad_(False)
+        self.pixel = nn.Linear(16, 16)
+        self.sound = nn.Linear(128, 16)
+        self.cue = nn.Linear(16, 128) if cue else None
+        self.noise = noise
+
+    def forward(self, images, audio, prefix=None):
+        x = torch.tanh(self.frozen(prefix if images is None else images.permute(0, 1, 3, 4, 2)))
+        sound = self.sound(audio)
+        if self.training and self.noise:
+            sound = sound + 0.1 * torch.randn_like(sound)
+        logits = (self.pixel(x) * sound[:, :, None, None]).sum(-1)
+        return Output(logits, self.cue(x.mean((2, 3))) if self.cue else None, logits.mean((2, 3)))
+
+    def trained_state(self):
+        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+
+    def load_trained_state(self, state):
+        with torch.no_grad():
+            for name, value in self.trained_state().items():
+                value.copy_(state[name])
+
+
+class Clips(Dataset):
+    """Random clips whose masks follow from prefix and sound; every third is twice as long."""
+
+    def __init__(self, count, seed, sizes=((8, 8),), labelled=1.0):
+        generator = torch.Generator().manual_seed(seed)
+        self.items = []
+        for number in range(count):
+            frames = 4 if number % 3 == 2 else 2
+            prefix = torch.randn(frames, 4, 4, 6, generator=generator)
+            audio = torch.randn(frames, 128, generator=generator)
+            size = sizes[number % len(sizes)]
+            masks = (prefix[..., 0] * audio[:, :1, None] > 0).float()
+            masks = nn.functional.interpolate(masks[None], size=size)[0].to(torch.uint8)
+            has_mask = torch.rand(frames, generator=generator) < labelled
+            has_mask[0] = True
+            self.items.append(
+                {
+                    "uid": f"clip{number}",
+                    "label": "bell" if number % 2 else "drum",
+                    "prefix": prefix,
+                    "audio": audio,
+                    "masks": masks * has_mask[:, None, None],
+                    "has_mask": has_mask,
+                    "frame_valid": torch.ones(frames, dtype=torch.bool),
+                }
+            )
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, item):
+        return self.items[item]
+
+
+CONFIG = FitConfig(
+    epochs=3, batch_size=2, lr=1e-2, save_every=2, semantic_weight=0.5, schedule="cosine", warmup_steps=3
+)
+
+
+def run_tiny(folder, config=CONFIG, clips=10, seed=0, val=True, **options):
+    model = TinySegmenter(seed)
+    val_set = Clips(4, 2) if val else None
+    return model, fit(model, Clips(clips, 1), val_set, config, folder, progress=False, **options)
+
+
+def mini_gavs():
+    torch.manual_seed(0)
+    model = GAVS(build_sam("mini"), GAVSConfig(noise="gaussian"))
+    generator = torch.Generator().manual_seed(3)
+    items = []
+    for number in range(4):
+        images = torch.rand(1, 2, 3, 128, 128, generator=generator) * 255
+        items.append(
+            {
+                "uid": f"clip{number}",
+                "label": "bell",
+                "prefix": model.encode_prefix(images)[0],
+                "audio": torch.randn(2, 128, generator=generator),
+                "masks": (torch.rand(2, 128, 128, generator=generator) > 0.9).to(torch.uint8),
+                "has_mask": torch.tensor([True, number % 2 == 0]),
+                "frame_valid": torch.ones(2, dtype=torch.bool),
+            }
+        )
+    return model, items
+
+
+def run_mini_gavs(folder, ready=None):
+    torch.set_num_threads(1)
+    model, items = mini_gavs()
+    if ready:
+        ready.set()
+    fit(model, items, items[:1], FitConfig(epochs=5, batch_size=2, save_every=1), folder, progress=False)
+
+
+def run_tiny_in_child(folder, ready=None):
+    torch.set_num_threads(1)
+    if ready:
+        ready.set()
+    run_tiny(folder)
+
+
+def killed_at_the_nth_write(folder, n, after):
+    """Train, and die right before or right after the n-th file is put in place."""
+    replace, calls = os.replace, 0
+
+    def counting(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == n and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(*arguments)
+        if calls == n and after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = counting
+    run_tiny_in_child(folder)
+
+
+def in_child(target, *arguments):
+    """Run in a process of its own; returns its exit code."""
+    child = CHILDREN.Process(target=target, args=arguments)
+    child.start()
+    child.join()
+    return child.exitcode
+
+
+def lives_until_done(target, folder, longest, seed):
+    """Run again and again, SIGKILLed at a random moment up to `longest` s into training; steps saved at each death."""
+    moments, deaths = random.Random(seed), []
+    while len(deaths) < 30:
+        ready = CHILDREN.Event()
+        child = CHILDREN.Process(target=target, args=(folder, ready))
+        child.start()
+        assert ready.wait(60)
+        child.join(moments.uniform(0, longest))
+        child.kill()
+        child.join()
+        if child.exitcode == 0:
+            break
+        assert child.exitcode == -signal.SIGKILL
+        state = folder / "state.pt"
+        deaths.append(torch.load(state, weights_only=True)["step"] if state.exists() else 0)
+    assert in_child(target, folder) == 0
+    return deaths
+
+
+def result_of(folder):
+    """Everything a finished run leaves, without times."""
+    state = torch.load(folder / "state.pt", weights_only=True)
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return {
+        "best": load_tensors(folder / "best.safetensors")[0],
+        "last": load_tensors(folder / "last.safetensors")[0],
+        "parameters": state["parameters"],
+        "optimizer": state["optimizer"]["state"],
+        "log": [{name: value for name, value in row.items() if name != "seconds"} for row in rows],
+        "best epoch": (state["best_epoch"], state["best_score"]),
+    }
+
+
+def assert_equal(found, expected):
+    assert type(found) is type(expected)
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for name in expected:
+            assert_equal(found[name], expected[name])
+    elif isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected)
+    else:
+        assert found == expected
+
+
+# ---- kill and resume
+
+
+@pytest.fixture(scope="module")
+def unbroken_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    assert in_child(run_tiny_in_child, folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unbroken(unbroken_folder):
+    return result_of(unbroken_folder)
+
+
+def seconds_of(folder):
+    return torch.load(folder / "state.pt", weights_only=True)["seconds"]
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_kill_around_any_write_changes_no_bit(tmp_path, unbroken, after):
+    # The lives die at their second to seventh write in turn, so that together they pass every kind of write.
+    for lives in range(40):
+        code = in_child(killed_at_the_nth_write, tmp_path, 2 + lives % 6, after)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+    assert code == 0 and lives >= 3
+    assert_equal(result_of(tmp_path), unbroken)
+
+
+def test_kills_at_random_moments_change_no_bit(tmp_path, unbroken, unbroken_folder):
+    deaths = lives_until_done(run_tiny_in_child, tmp_path, longest=0.5 * seconds_of(unbroken_folder), seed=4)
+    assert deaths == sorted(deaths) and any(0 < step < 15 for step in deaths)
+    assert_equal(result_of(tmp_path), unbroken)
+
+
+def test_a_killed_training_of_the_real_gavs_ends_with_the_weights_of_an_unbroken_one(tmp_path):
+    assert in_child(run_mini_gavs, tmp_path / "whole") == 0
+    deaths = lives_until_done(run_mini_gavs, tmp_path / "killed", longest=0.5 * seconds_of(tmp_path / "whole"), seed=1)
+    assert deaths == sorted(deaths) and any(0 < step < 10 for step in deaths)
+    assert_equal(result_of(tmp_path / "killed"), result_of(tmp_path / "whole"))
+
+
+def test_training_does_not_depend_on_the_random_state_it_finds(tmp_path, unbroken):
+    torch.manual_seed(99)
+    random.seed(99)
+    model = TinySegmenter(0)
+    torch.randn(7)
+    fit(model, Clips(10, 1), Clips(4, 2), CONFIG, tmp_path, progress=False)
+    assert_equal(result_of(tmp_path)["log"], unbroken["log"])
+
+
+def test_another_seed_trains_otherwise(tmp_path, unbroken):
+    run_tiny(tmp_path, dataclasses.replace(CONFIG, seed=1))
+    assert result_of(tmp_path)["log"] != unbroken["log"]
+
+
+def test_half_a_log_line_and_a_line_too_many_are_mended_on_resume(tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=2)
+    run_tiny(tmp_path / "a", config)
+    run_tiny(tmp_path / "b", config)
+    with (tmp_path / "b" / "log.jsonl").open("a") as file:
+        file.write('{"epoch": 3, "step": 15}\n{"epo')
+    run_tiny(tmp_path / "b", config)
+    assert_equal(result_of(tmp_path / "b"), result_of(tmp_path / "a"))
+
+
+# ---- folders
+
+
+def test_a_finished_run_returns_at_once_with_its_best_weights(tmp_path, monkeypatch):
+    model, result = run_tiny(tmp_path)
+    monkeypatch.setattr(train._Run, "_train_step", None)  # calling it would fail
+    again, repeated = run_tiny(tmp_path)
+    assert repeated == result
+    for name, tensor in model.trained_state().items():
+        assert torch.equal(again.trained_state()[name], tensor)
+    # A notebook cell that is run twice gives the model it has already trained.
+    fit(model, Clips(10, 1), Clips(4, 2), CONFIG, tmp_path, progress=False)
+
+
+def test_a_folder_of_another_run_is_refused_and_the_difference_named(tmp_path):
+    run_tiny(tmp_path)
+    with pytest.raises(ValueError, match=r"config.lr is 0.01, you asked for 0.1.*resume=False"):
+        run_tiny(tmp_path, dataclasses.replace(CONFIG, lr=0.1))
+    with pytest.raises(ValueError, match="data.train_set.clips is 10, you asked for 8"):
+        run_tiny(tmp_path, clips=8)
+    with pytest.raises(ValueError, match="model.frozen"):
+        run_tiny(tmp_path, seed=1)
+    result = run_tiny(tmp_path, dataclasses.replace(CONFIG, epochs=1), resume=False)[1]
+    assert len(result.history) == 1 and len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_damaged_checkpoint_is_refused_with_a_way_out(tmp_path):
+    run_tiny(tmp_path)
+    data = (tmp_path / "state.pt").read_bytes()
+    (tmp_path / "state.pt").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match=r"state.pt: cannot be read.*resume=False"):
+        run_tiny(tmp_path)
+
+
+def test_the_shipped_file_of_a_run_is_the_best_epoch_not_the_last(tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=8, lr=0.1, schedule="constant")
+    model, result = run_tiny(tmp_path, config)
+    scores = [row["miou"] for row in result.history]
+    assert result.best_score == max(scores) and result.best_epoch == scores.index(max(scores)) + 1
+    assert result.best_epoch < 8  # or this test shows nothing
+    header = load_trained(tmp_path / "best.safetensors", TinySegmenter(0))
+    assert header["epoch"]["epoch"] == result.best_epoch and header["fit"]["lr"] == 0.1
+    best, last = load_tensors(tmp_path / "best.safetensors")[0], load_tensors(tmp_path / "last.safetensors")[0]
+    assert torch.equal(model.pixel.weight, best["pixel.weight"])
+    assert not torch.equal(best["pixel.weight"], last["pixel.weight"])
+    # The best epoch's score can be measured again.
+    ious = [mask_iou(predict_masks(model, collate([item]))[0], item["masks"]) for item in Clips(4, 2)]
+    assert math.isclose(sum(iou.mean().item() for iou in ious) / 4, result.best_score, abs_tol=1e-6)
+
+
+def test_without_validation_the_last_epoch_counts(tmp_path):
+    _, result = run_tiny(tmp_path, val=False)
+    assert result.best_epoch == 3 and result.best_score is None
+    found = result_of(tmp_path)
+    assert_equal(found["best"], found["last"])
+
+
+# ---- what is minimised
+
+
+def test_one_epoch_equals_a_loop_written_out_by_hand(tmp_path):
+    config = FitConfig(
+        epochs=1, batch_size=3, lr=0.02, clip_norm=0.5, semantic_weight=0.7, margin=0.4, dice_weight=0.3, seed=5,
+        exclude_same_class=True, warmup_steps=2,
+    )  # fmt: skip
+    clips = Clips(7, 1, labelled=0.5)
+    model = TinySegmenter(0, noise=False)
+    result = fit(model, clips, None, config, tmp_path, progress=False)
+
+    expected = TinySegmenter(0, noise=False)
+    trained = [p for p in expected.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=0.02, weight_decay=0.01)
+    order = [index for batch in train._Batches(7, 3, 5) for index in batch]
+    assert sorted(order) == list(range(7))
+    losses = []
+    for step, lr in enumerate([0.01, 0.02, 0.02]):
+        optimizer.param_groups[0]["lr"] = lr
+        items = [clips[index] for index in order[3 * step : 3 * step + 3]]
+        frame_losses, cues, sounds = [], [], []
+        for item in items:
+            output = expected(None, item["audio"][None], item["prefix"][None])
+            for t in range(len(item["audio"])):
+                if item["has_mask"][t]:
+                    one = output.mask_logits[:, t : t + 1], item["masks"][None, t : t + 1]
+                    frame_losses.append(segmentation_loss(*one, dice_weight=0.3))
+            cues.append(output.visual_cue[0].mean(0))
+            sounds.append(item["audio"].mean(0))
+        loss = torch.stack(frame_losses).mean()
+        labels = [item["label"] for item in items]
+        loss = loss + 0.7 * semantic_loss(torch.stack(cues), torch.stack(sounds), 0.4, labels)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 0.5)
+        optimizer.step()
+    for name, tensor in expected.trained_state().items():
+        torch.testing.assert_close(model.trained_state()[name], tensor, rtol=1e-4, atol=1e-6)
+    assert math.isclose(result.history[0]["loss"], sum(losses) / 3, rel_tol=1e-5)
+    assert result.history[0]["lr"] == 0.02 and result.history[0]["step"] == 3
+
+
+def test_training_on_learnable_clips_learns(tmp_path):
+    model, result = run_tiny(tmp_path, FitConfig(epochs=30, batch_size=3, lr=0.02, semantic_weight=0.0))
+    assert result.history[-1]["loss"] < 0.6 * result.history[0]["loss"]
+    assert result.history[0]["semantic"] == 0
+
+
+def test_a_model_without_a_visual_cue_trains_without_the_semantic_loss(tmp_path):
+    result = fit(TinySegmenter(cue=False), Clips(4, 1), None, FitConfig(epochs=1), tmp_path, progress=False)
+    assert result.history[0]["semantic"] == 0
+    assert result.history[0]["loss"] == result.history[0]["segmentation"]
+
+
+def test_masks_of_several_sizes_give_the_loss_of_each_at_its_own(tmp_path):
+    config = FitConfig(epochs=1, batch_size=4, clip_norm=None)
+    mixed = fit(
+        TinySegmenter(noise=False), Clips(4, 1, ((8, 8), (12, 16))), None, config, tmp_path / "mixed", progress=False
+    )
+    same = fit(TinySegmenter(noise=False), Clips(4, 1, ((8, 8),)), None, config, tmp_path / "same", progress=False)
+    # The masks are blocks of the 4x4 grid, at any size: their area averages are equal.
+    assert math.isclose(mixed.history[0]["segmentation"], same.history[0]["segmentation"], rel_tol=1e-6)
+
+
+def test_frozen_parameters_stay_as_they_are(tmp_path):
+    model, _ = run_tiny(tmp_path)
+    assert torch.equal(model.frozen.weight, TinySegmenter(0).frozen.weight)
+
+
+def test_steps_end_a_run_inside_an_epoch_and_every_epoch_is_a_permutation(tmp_path):
+    seen = []
+
+    class Watched(Clips):
+        def __getitem__(self, item):
+            seen.append(item)
+            return super().__getitem__(item)
+
+    fit(TinySegmenter(), Watched(6, 1), None, FitConfig(steps=8, batch_size=2), tmp_path, progress=False)
+    assert [sorted(seen[:6]), sorted(seen[6:12])] == [list(range(6))] * 2 and len(seen) == 16
+    assert seen[:6] != seen[6:12]
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 3), (2, 6), (3, 8)]
+
+
+def test_validation_every_other_epoch_and_always_at_the_end(tmp_path):
+    _, result = run_tiny(tmp_path, dataclasses.replace(CONFIG, epochs=5, val_every=2))
+    assert [row["miou"] is not None for row in result.history] == [False, True, False, True, True]
+
+
+def test_learning_rates_by_hand():
+    constant = FitConfig(lr=1.0, warmup_steps=4)
+    assert [learning_rate(constant, step, 10) for step in (0, 1, 3, 4, 9)] == [0.25, 0.5, 1.0, 1.0, 1.0]
+    cosine = FitConfig(lr=1.0, warmup_steps=2, schedule="cosine")
+    # Four steps after the warm-up: cos at 0, 1/4, 1/2, 3/4 of pi.
+    expected = [0.5, 1.0, 1.0, 0.5 + math.sqrt(0.5) / 2, 0.5, 0.5 - math.sqrt(0.5) / 2]
+    for step, value in enumerate(expected):
+        assert math.isclose(learning_rate(cosine, step, 6), value, abs_tol=1e-12)
+
+
+# ---- batches and predictions
+
+
+def test_collate_fills_short_clips_and_marks_what_is_real():
+    batch = collate([Clips(3, 1)[0], Clips(3, 1)[2]])
+    assert batch["prefix"].shape == (2, 4, 4, 4, 6) and batch["masks"].shape == (2, 4, 8, 8)
+    assert batch["frame_valid"].tolist() == [[True, True, False, False], [True] * 4]
+    assert batch["has_mask"].tolist() == [[True, True, False, False], [True] * 4]
+    assert not batch["audio"][0, 2:].any() and batch["uid"] == ["clip0", "clip2"]
+    mixed = collate([Clips(2, 1, ((8, 8), (4, 6)))[0], Clips(2, 1, ((8, 8), (4, 6)))[1]])
+    assert [tuple(masks.shape) for masks in mixed["masks"]] == [(2, 8, 8), (2, 4, 6)]
+
+
+def test_collate_refuses_images_beside_prefixes():
+    with_images = dict(Clips(1, 1)[0])
+    with_images["images"] = with_images.pop("prefix")
+    with pytest.raises(ValueError, match="either a prefix or images"):
+        collate([Clips(1, 1)[0], with_images])
+
+
+def test_predictions_have_the_size_of_the_masks_and_leave_the_model_in_its_mode():
+    model = TinySegmenter().train()
+    clips = Clips(3, 1, ((8, 8), (8, 8), (5, 7)))
+    batched = predict_masks(model, collate([clips[0], clips[2]]))
+    assert model.training and [tuple(logits.shape) for logits in batched] == [(2, 8, 8), (4, 5, 7)]
+    alone = predict_masks(model, collate([clips[0]]))[0]
+    torch.testing.assert_close(batched[0], alone)
+
+
+# ---- errors
+
+
+def test_a_model_that_trains_nothing_and_an_empty_set_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no parameters that train"):
+        fit(TinySegmenter().requires_grad_(False), Clips(2, 1), None, CONFIG, tmp_path)
+    with pytest.raises(ValueError, match="train_set is empty"):
+        fit(TinySegmenter(), Clips(0, 1), None, CONFIG, tmp_path)
+
+
+def test_a_loss_that_is_not_finite_names_step_and_remedy(tmp_path):
+    clips = Clips(4, 1)
+    clips.items[2]["audio"][0, 0] = math.nan
+    with pytest.raises(FloatingPointError, match=r"step \d .*the loss is nan.*Lower lr.*audio embeddings"):
+        fit(TinySegmenter(), clips, None, CONFIG, tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"steps": 0}, {"lr": 0.0}, {"lr": math.nan}, {"schedule": "linear"}, {"margin": -1.0},
+              {"clip_norm": 0.0}, {"precision": "int8"}, {"batch_size": 0}, {"val_every": 0}]
+)  # fmt: skip
+def test_settings_out_of_range_are_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is"):
+        FitConfig(**wrong)
+
+
+# ---- several processes
+
+
+DISTRIBUTED = """
+import sys, torch
+sys.path.insert(0, sys.argv[2])
+import test_train as t
+torch.set_num_threads(1)
+model = t.TinySegmenter(0, noise=False)
+config = t.FitConfig(epochs=2, batch_size=2, lr=0.01, clip_norm=0.5, semantic_weight=0.5, save_every=1)
+t.fit(model, t.Clips(8, 1, labelled=0.5), t.Clips(5, 2), config, sys.argv[1], progress=False)
+"""
+
+
+def test_two_processes_train_as_one_with_batches_twice_the_size(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(DISTRIBUTED)
+    here = str(Path(__file__).parent)
+    library = str(Path(gavs_lib.__file__).parents[1])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": library}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    subprocess.run([*command, str(tmp_path / "two"), here], check=True, env=environment, timeout=100)
+
+    model = TinySegmenter(0, noise=False)
+    config = FitConfig(epochs=2, batch_size=4, lr=0.01, clip_norm=0.5, semantic_weight=0.5, save_every=1)
+    one = fit(model, Clips(8, 1, labelled=0.5), Clips(5, 2), config, tmp_path / "one", progress=False)
+    two = [json.loads(line) for line in (tmp_path / "two" / "log.jsonl").read_text().splitlines()]
+    for row_one, row_two in zip(one.history, two):
+        for name in ("loss", "segmentation", "semantic", "miou", "step"):
+            assert math.isclose(row_one[name], row_two[name], rel_tol=1e-4), name
+    last_one, last_two = (load_tensors(tmp_path / name / "last.safetensors")[0] for name in ("one", "two"))
+    for name, tensor in last_one.items():
+        torch.testing.assert_close(last_two[name], tensor, rtol=1e-3, atol=1e-5)
