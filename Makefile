@@ -17,7 +17,7 @@ BIN   = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab run test lint format sync check-sync data pretrain train predict clean
+.PHONY: help env lab run test lint format sync check-sync data pretrain train predict figures clean
 # Another environment's paths must not be seen inside ours, nor must pip install anywhere else.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX
 
@@ -78,6 +78,9 @@ train: env  ## train the models that are shipped in data/weights
 
 predict: env  ## segment what sounds in CLIP=file.mp4
 	$(BIN)/python -m gavs_lib.course predict $(if $(CLIP),"$(CLIP)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)
+
+figures: env  ## draw the pictures of the README anew
+	$(BIN)/python -m gavs_lib.course figures $(ARGS)
 
 clean:  ## remove what runs left (build, caches, generated data); the environment stays
 	rm -rf build dist .cache data/generated .pytest_cache .ruff_cache

@@ -11,7 +11,8 @@ def shipped_weights(name: str) -> pathlib.Path:
         name: the file's name without its suffix, such as "sam_mini" or "vggish_mini".
 
     Returns:
-        `data/weights/<name>.safetensors` of the checkout, or `gavs_lib/weights/<name>.safetensors` of an installed wheel.
+        `data/weights/<name>.safetensors` of the checkout, or `gavs_lib/weights/<name>.safetensors` of an installed
+        wheel.
 
     Raises:
         ValueError: the name is a path.

@@ -2,9 +2,10 @@
 
 One patch is 96 frames of 64 mel bands, 0.975 s of sound. Two ways to lay patches over the seconds of a clip:
 
-* `second_examples`: patch i starts at exactly i seconds, under frame i of the clip. What this library trains and reads with.
-* `published_examples`: patches lie edge to edge, 0.96 s apart, and frame i takes patch i, so the sound drifts ahead of the
-  picture by 0.04 i seconds. What VGGish feature files published for AVSBench contain; kept to compare with them.
+* `second_examples`: patch i starts at exactly i seconds, under frame i of the clip. What this library trains and reads
+  with.
+* `published_examples`: patches lie edge to edge, 0.96 s apart, and frame i takes patch i, so its sound is from 0.04 i
+  seconds earlier. What VGGish feature files published for AVSBench contain; kept to compare with them.
 
 `log_mel_examples` is the plain VGGish front end below both. Constants are those of VGGish's release (Hershey et al.,
 ICASSP 2017): 16 kHz, periodic Hann window of 25 ms every 10 ms, 512-point magnitude spectrum, 64 bands of 125-7500 Hz.
@@ -37,11 +38,13 @@ def log_mel_examples(waveform, sample_rate: int) -> Tensor:
     """Cut a sound into VGGish's log-mel patches, edge to edge, 0.96 s apart; an incomplete tail is dropped.
 
     Args:
-        waveform: [samples] or [channels, samples], torch or numpy, floating point, about -1 to 1. Channels are averaged.
+        waveform: [samples] or [channels, samples], torch or numpy, floating point, about -1 to 1. Channels are
+            averaged.
         sample_rate: in Hz; anything but 16000 is resampled.
 
     Returns:
-        [N, 1, 96, 64] float32, log(mel + 0.01), frames by bands, low bands first. 0.975 s give one patch, 5 s five, 10 s ten.
+        [N, 1, 96, 64] float32, log(mel + 0.01), frames by bands, low bands first. 0.975 s give one patch, 5 s five,
+        10 s ten.
 
     Raises:
         ValueError: the sound is shorter than one patch (0.975 s), empty, not finite, not floating point, or has another
@@ -50,7 +53,8 @@ def log_mel_examples(waveform, sample_rate: int) -> Tensor:
     mono = _mono_16k(waveform, sample_rate, dims=(1, 2))
     if mono.shape[-1] < PATCH_SAMPLES:
         raise ValueError(
-            f"the waveform lasts {mono.shape[-1] / SAMPLE_RATE:.4f} s; a VGGish patch needs {PATCH_SAMPLES / SAMPLE_RATE} s. "
+            f"the waveform lasts {mono.shape[-1] / SAMPLE_RATE:.4f} s; "
+            f"a VGGish patch needs {PATCH_SAMPLES / SAMPLE_RATE} s. "
             "Use second_examples(waveform, sample_rate, seconds), which pads with silence, or pad the waveform."
         )
     # Patches share no frame, and consecutive ones start 96 hops apart: [N, 15600] -> [N, 1, 96, 64].

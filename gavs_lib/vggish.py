@@ -1,8 +1,9 @@
 """VGGish: the frozen ear F_A (Hershey et al., ICASSP 2017; GAVS section 3), and a miniature of the same make.
 
-Weights, two conventions, one switch: the PyTorch port and AVSBench put a ReLU after the last layer (`final_relu=True`); the
-TensorFlow original, and the one feature file that GAVS's authors published, have the values before it (`final_relu=False`,
-the default here). PCA and 8-bit quantisation, a post-processing of the AudioSet release, are not applied.
+Weights, two conventions, one switch: the PyTorch port and AVSBench put a ReLU after the last layer (`final_relu=True`);
+the TensorFlow original, and the one feature file that GAVS's authors published, have the values before it
+(`final_relu=False`, the default here). PCA and 8-bit quantisation, a post-processing of the AudioSet release, are not
+applied.
 """
 
 import os
@@ -29,8 +30,8 @@ class VGGish(nn.Module):
     Key names are those of the common PyTorch port: `features.{0,3,6,8,11,13}` and `embeddings.{0,2,4}`.
 
     Args:
-        final_relu: whether a ReLU follows the last layer. False: the TensorFlow original and GAVS's published feature file;
-            True: the PyTorch port and AVSBench.
+        final_relu: whether a ReLU follows the last layer. False: the TensorFlow original and GAVS's published feature
+            file; True: the PyTorch port and AVSBench.
         channels: output channels of the six convolutions.
         hidden: width of the two hidden linear layers.
 
@@ -76,7 +77,8 @@ class VGGish(nn.Module):
                 "Merge batch and time first: patches.flatten(0, 1)."
             )
         maps = self.features(patches)  # [N, C, 6, 4]
-        # TensorFlow's order of the flattened map, in which the released weights were trained: [N, 6, 4, C] -> [N, 24 C].
+        # TensorFlow's order of the flattened map, in which the released weights were trained:
+        # [N, 6, 4, C] -> [N, 24 C].
         embedding = self.embeddings(maps.permute(0, 2, 3, 1).flatten(1))
         return torch.relu(embedding) if self.final_relu else embedding
 
@@ -135,7 +137,8 @@ def _read_state(path: pathlib.Path) -> dict:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path}: not a file of tensors only; it is damaged, or a pickle that would run code, which is never loaded. "
+            f"{path}: not a file of tensors only; it is damaged, or a pickle that would run code, which is never "
+            "loaded. "
             "Download the state dict again from its publisher."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:

@@ -1,10 +1,10 @@
 """The feature cache: it holds what would be computed, knows what it depends on, and survives bad days."""
 
 import dataclasses
-import errno
 import multiprocessing
 import os
 import pickle
+import resource
 import shutil
 import signal
 import time
@@ -272,10 +272,8 @@ def test_a_file_of_a_folder_that_changes_is_read_again(tmp_path, model, vggish, 
     monkeypatch.undo()
     sound = tmp_path / "data" / "v1s" / "clip0" / "audio.wav"
     soundfile.write(sound, np.zeros(16000 * 5, dtype=np.float32), 16000)
-    assert torch.equal(
-        get(tmp_path / "cache", model, vggish, dataset).audio[0, 0],
-        embed_sound(vggish, np.zeros(16000, np.float32), 16000, 1)[0],
-    )
+    silent = embed_sound(vggish, np.zeros(16000, np.float32), 16000, 1)[0]
+    torch.testing.assert_close(get(tmp_path / "cache", model, vggish, dataset).audio[0, 0], silent)
     sound.unlink()
     with pytest.raises(FileNotFoundError, match="audio.wav"):
         get(tmp_path / "cache", model, vggish, dataset)
@@ -319,10 +317,10 @@ def test_a_feature_set_crosses_to_another_process_without_its_data(tmp_path, mod
 def test_gavs_trains_from_the_cache(tmp_path, vggish):
     model = make_model(tune_from=4)
     cached = get(tmp_path / "cache", model, vggish)
-    result = fit(model, cached, cached, FitConfig(epochs=2, batch_size=2), tmp_path / "run", progress=False)
+    result = fit(model, cached, cached, FitConfig(epochs=2, batch_size=3), tmp_path / "run", progress=False)
     assert [row["epoch"] for row in result.history] == [1, 2] and 0 <= result.best_score <= 1
     with pytest.raises(ValueError, match="data.train_set.fingerprint"):
-        fit(model, cached.with_audio(torch.zeros(128)), cached, FitConfig(epochs=2, batch_size=2), tmp_path / "run")
+        fit(model, cached.with_audio(torch.zeros(128)), cached, FitConfig(epochs=2, batch_size=3), tmp_path / "run")
 
 
 # ---- bad days
@@ -372,33 +370,14 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(tmp_path, model, vggish, mo
         with pytest.raises(OSError, match="too full.*cache_budget"):
             get(tmp_path, model, vggish)
 
-    class FullFile:
-        def __init__(self, file):
-            self.file = file
-
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            self.file.close()
-
-        def write(self, data):
-            if memoryview(data).nbytes > 10_000:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return self.file.write(data)
-
-    plain_open = Path.open
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            Path,
-            "open",
-            lambda self, *a: FullFile(plain_open(self, *a)) if self.suffix == ".npy" else plain_open(self, *a),
-        )
+    # The kernel refuses to write on in the middle of a file, as on a full disk.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
+    try:
         with pytest.raises(OSError, match="too full"):
-            get(tmp_path, model, vggish)
+            get(tmp_path, model, vggish, batch_frames=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == ["audio"]
     assert get(tmp_path, model, vggish).caches_prefix
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gavs_lib import metrics
+from gavs_lib import meters, metrics
 from gavs_lib.metrics import (
     DatasetIoU,
     FalsePositiveArea,
@@ -79,7 +79,7 @@ def logits_of(probabilities):
 )
 def test_the_example_of_each_docstring_runs(name):
     finder = doctest.DocTestFinder(recurse=False)
-    (example,) = finder.find(getattr(metrics, name), name, globs=vars(metrics).copy())
+    (example,) = finder.find(getattr(metrics, name), name, globs={**vars(metrics), **vars(meters)})
     assert example.examples
     assert doctest.DocTestRunner().run(example).failed == 0
 
@@ -242,6 +242,7 @@ def test_boxes_are_drawn_with_truncated_corners_and_united():
 def test_absurd_and_degenerate_boxes_are_cut_or_add_nothing():
     assert boxes_to_mask([[-2.9e16, -2.9e16, 0.5, 0.5]], size=4).sum().item() == 4
     assert boxes_to_mask([[0.5, 0.5, 3e16, 1.5]], size=4).sum().item() == 4
+    assert boxes_to_mask([[-0.3, -0.3, 0.5, 0.5]], size=4).sum().item() == 4  # -1 must not count from the far side
     nothing = [[0.5, 0.1, 0.5, 0.9], [0.8, 0.1, 0.2, 0.9], [-5.0, 0.0, -1.0, 1.0]]
     assert boxes_to_mask(nothing).sum().item() == 0
     assert boxes_to_mask([]).shape == (224, 224) and not boxes_to_mask([]).any()

@@ -279,6 +279,25 @@ def test_half_a_log_line_and_a_line_too_many_are_mended_on_resume(tmp_path):
     assert_equal(result_of(tmp_path / "b"), result_of(tmp_path / "a"))
 
 
+@pytest.mark.parametrize("step", [1, 8])
+def test_an_interrupted_cell_that_is_run_again_on_the_same_model_ends_alike(tmp_path, unbroken, monkeypatch, step):
+    model, steps = TinySegmenter(0), 0
+    train_step = train._Run._train_step
+
+    def interrupted(self, batch):
+        nonlocal steps
+        train_step(self, batch)
+        steps += 1
+        if steps == step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train._Run, "_train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, Clips(10, 1), Clips(4, 2), CONFIG, tmp_path, progress=False)
+    fit(model, Clips(10, 1), Clips(4, 2), CONFIG, tmp_path, progress=False)
+    assert_equal(result_of(tmp_path), unbroken)
+
+
 # ---- folders
 
 
@@ -400,6 +419,15 @@ def test_masks_of_several_sizes_give_the_loss_of_each_at_its_own(tmp_path):
     same = fit(TinySegmenter(noise=False), Clips(4, 1, ((8, 8),)), None, config, tmp_path / "same", progress=False)
     # The masks are blocks of the 4x4 grid, at any size: their area averages are equal.
     assert math.isclose(mixed.history[0]["segmentation"], same.history[0]["segmentation"], rel_tol=1e-6)
+
+
+def test_half_precision_trains_and_leaves_the_process_as_it_was(tmp_path, unbroken):
+    model, half = run_tiny(tmp_path / "half", dataclasses.replace(CONFIG, precision="bf16"))
+    exact = run_tiny(tmp_path / "exact")[1]
+    assert model.pixel.weight.dtype == torch.float32
+    assert half.history[0]["loss"] != exact.history[0]["loss"]
+    assert math.isclose(half.history[0]["loss"], exact.history[0]["loss"], rel_tol=0.05)
+    assert_equal(result_of(tmp_path / "exact")["log"], unbroken["log"])
 
 
 def test_frozen_parameters_stay_as_they_are(tmp_path):

@@ -10,6 +10,7 @@ PASSED_ON = {
     "pretrain": ("gavs_lib.lab.pretrain", "pre-train the two miniature encoders"),
     "train": ("gavs_lib.lab.shipped", "train the models that are shipped in data/weights"),
     "predict": ("gavs_lib.course.predict", "segment what sounds in a video file"),
+    "figures": ("gavs_lib.course.sheets", "draw the pictures of the README anew"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Readers of everything: AVSBench-semantic folders, the AVS-V3 class split, and the user's own video files. No training."""
+"""Readers: AVSBench-semantic folders, the AVS-V3 class split, and the user's own video files. No training."""
 
 from gavs_lib.data.avsbench import SUBSETS, AVSBench, Clip, read_rows, tokens
 from gavs_lib.data.media import read_clip, write_masks, write_overlay_video

@@ -5,8 +5,8 @@
     <root>/<v1s|v1m|v2>/<uid>/audio.wav        the sound of all those seconds
     <root>/<v1s|v1m|v2>/<uid>/labels_rgb/0.png…  what sounds, in the colour of its class; black elsewhere
 
-The binary task marks every pixel of what sounds: mask = grey(labels_rgb) > 0. In the training part of v1s only the first
-frame of a clip is labelled. The miniature world (`gavs_lib.world.folder`) writes the same layout.
+The binary task marks every pixel of what sounds: mask = grey(labels_rgb) > 0. In the training part of v1s only the
+first frame of a clip is labelled. The miniature world (`gavs_lib.world.folder`) writes the same layout.
 """
 
 import os
@@ -70,8 +70,8 @@ class AVSBench(torch.utils.data.Dataset):
 
     Raises:
         FileNotFoundError: no `metadata.csv`; on access, a clip's file is missing.
-        ValueError: an unknown subset, split or uid, a uid that is a path; on access, a file that cannot be read, a mask of
-            another size than its frame, a sound that is empty or not finite. The message names the file.
+        ValueError: an unknown subset, split or uid, a uid that is a path; on access, a file that cannot be read, a mask
+            of another size than its frame, a sound that is empty or not finite. The message names the file.
     """
 
     def __init__(
@@ -94,7 +94,8 @@ class AVSBench(torch.utils.data.Dataset):
             unknown = sorted(set(wanted) - set(rows["uid"]))
             if unknown:
                 raise ValueError(
-                    f"{len(unknown)} of the uids asked for are not in {' + '.join(subsets)} {split}, such as {unknown[0]!r}. "
+                    f"{len(unknown)} of the uids asked for are not in {' + '.join(subsets)} {split}, "
+                    f"such as {unknown[0]!r}. "
                     "Use AVSBench.from_rows for clips of several splits."
                 )
             rows = rows.set_index("uid", drop=False).loc[wanted]
@@ -108,8 +109,8 @@ class AVSBench(torch.utils.data.Dataset):
 
         Args:
             root: as above.
-            rows: a CSV, a table, or dicts, with `uid` at least. Every other column that is absent or empty (the few-shot
-                files of AVS-V3 leave s_min, s_sec and a_obj so) is taken from `metadata.csv`.
+            rows: a CSV, a table, or dicts, with `uid` at least. Every other column that is absent or empty (the
+                few-shot files of AVS-V3 leave s_min, s_sec and a_obj so) is taken from `metadata.csv`.
 
         Raises:
             FileNotFoundError: no such list, or no `metadata.csv`.
@@ -151,7 +152,8 @@ class AVSBench(torch.utils.data.Dataset):
         for path, frame in zip(frame_paths(folder, seconds), frames):
             if frame.shape != frames[0].shape:
                 raise ValueError(
-                    f"{path}: frame is {_size(frame)}, the clip's first is {_size(frames[0])}; expected one size in a clip. "
+                    f"{path}: frame is {_size(frame)}, the clip's first is {_size(frames[0])}; "
+                    "expected one size in a clip. "
                     "Extract the clip's frames again."
                 )
         masks = np.zeros((seconds, *frames[0].shape[:2]), dtype=bool)
@@ -210,7 +212,8 @@ def read_metadata(root: str | os.PathLike) -> pd.DataFrame:
     path = pathlib.Path(root) / "metadata.csv"
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file. Expected the root of an AVSBench-semantic folder: metadata.csv beside v1s/, v1m/ and v2/. "
+            f"{path}: no such file. Expected the root of an AVSBench-semantic folder: "
+            "metadata.csv beside v1s/, v1m/ and v2/. "
             "`python -m gavs_lib.data.check ROOT` says what a folder has."
         )
     table = read_rows(path)
@@ -253,7 +256,8 @@ def read_mask(path: pathlib.Path, frame: np.ndarray) -> np.ndarray:
     mask = np.asarray(_read_image(path, "L", "mask")) > 0
     if mask.shape != frame.shape[:2]:
         raise ValueError(
-            f"{path}: mask is {_size(mask)}, its frame is {_size(frame)}; AVSBench-semantic masks have the size of their frames. "
+            f"{path}: mask is {_size(mask)}, its frame is {_size(frame)}; "
+            "AVSBench-semantic masks have the size of their frames. "
             "Take frames and masks from the same release."
         )
     return mask
@@ -268,7 +272,8 @@ def read_audio(path: pathlib.Path) -> tuple[np.ndarray, int]:
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: the sound is missing; expected a WAV file of the whole clip. Extract it from the clip's video again."
+            f"{path}: the sound is missing; expected a WAV file of the whole clip. "
+            "Extract it from the clip's video again."
         )
     missing_bytes = _missing_from_wav(path)
     if missing_bytes > 0:

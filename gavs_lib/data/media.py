@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 import shutil
+import warnings
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -30,8 +31,9 @@ _OVERLAY_COLOR = (255, 140, 0)
 def read_clip(path: str | os.PathLike, seconds: int | None = None) -> Clip:
     """Read a video file as the model wants it: one frame a second, and the sound.
 
-    Frame i is the one on screen in the middle of second i, at i + 0.5 s; the sound of second i is what VGGish hears for it
-    (`gavs_lib.audio.second_examples`). Time counts from the first frame; sound that starts later is preceded by silence.
+    Frame i is the one on screen in the middle of second i, at i + 0.5 s; the sound of second i is what VGGish hears
+    for it (`gavs_lib.audio.second_examples`). Time counts from the first frame; sound that starts later is preceded by
+    silence. A sound track that is there but silent from end to end is read, with a warning.
 
     Args:
         path: any video file that FFmpeg reads, with sound.
@@ -87,6 +89,12 @@ def read_clip(path: str | os.PathLike, seconds: int | None = None) -> Clip:
         waveform = waveform[: int(seconds) * sample_rate]
     if waveform.size == 0:
         raise ValueError(f"{path}: the sound ends before the picture begins. {_SOUND_REMEDY}")
+    if not waveform.any():
+        warnings.warn(
+            f"{path}: the sound track is silent from end to end; masks made from it tell nothing about hearing. "
+            "Take a clip with audible sound.",
+            stacklevel=2,
+        )
     frames, times = picker.finish(count)
     return Clip(
         uid=path.stem,
@@ -150,10 +158,10 @@ def write_overlay_video(
 
     Args:
         path: the `.mp4` to write; it appears whole or not at all, and replaces an earlier one.
-        source: the video file the masks belong to, of which every frame is kept; or frames [T, H, W, 3] uint8 RGB, one a
-            second.
-        masks: [T, h, w] bool, numpy or torch, one a second, of any size. What is left of the source after the last whole
-            second keeps the last mask; a source of which only the first T seconds were read is cut there.
+        source: the video file the masks belong to, of which every frame is kept; or frames [T, H, W, 3] uint8 RGB, one
+            a second.
+        masks: [T, h, w] bool, numpy or torch, one a second, of any size. What is left of the source after the last
+            whole second keeps the last mask; a source of which only the first T seconds were read is cut there.
         waveform: [samples] floating point, mono, from the first frame on (`Clip.waveform`).
         sample_rate: in Hz.
         color: of tint and outline, RGB 0-255.
@@ -262,10 +270,17 @@ class _Tint:
             for _ in range(max(1, min(height, width) // 240)):  # about a pixel of outline in 240
                 padded = np.pad(core, 1)
                 core = core & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-            self._inside, self._edge = inside, inside & ~core
+            rows, columns = inside.any(axis=1).nonzero()[0], inside.any(axis=0).nonzero()[0]
+            if rows.size:  # only the mask's own rectangle is worked on
+                self._box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+            else:
+                self._box = (slice(0), slice(0))
+            self._inside, self._edge = inside[self._box][..., None], (inside & ~core)[self._box][..., None]
         tinted = picture.copy()
-        tinted[self._inside] = picture[self._inside] // 2 + self.color // 2
-        tinted[self._edge] = self.color
+        below = picture[self._box]
+        tinted[self._box] = np.where(
+            self._edge, self.color, np.where(self._inside, below // 2 + self.color // 2, below)
+        )
         return tinted
 
 
@@ -286,7 +301,8 @@ def _open(path: pathlib.Path) -> av.container.InputContainer:
         return av.open(str(path), metadata_errors="replace")
     except av.FFmpegError as error:
         raise ValueError(
-            f"{path}: not a video file that FFmpeg reads, or cut short ({error.strerror}). Download or export it again, as MP4."
+            f"{path}: not a video file that FFmpeg reads, or cut short ({error.strerror}). "
+            "Download or export it again, as MP4."
         ) from error
 
 

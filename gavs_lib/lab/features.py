@@ -499,7 +499,7 @@ def _read_sound(clips: Sequence, item: int) -> tuple[dict, np.ndarray, int]:
         "uid": row["uid"],
         "label": row["a_obj"],
         "frames": frames,
-        "has_mask": [number < row["labelled"] for number in range(frames)],
+        "has_mask": [bool(number < row["labelled"]) for number in range(frames)],
         "mask_height": height,
         "mask_width": width,
     }

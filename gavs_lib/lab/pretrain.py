@@ -11,6 +11,7 @@ leaves out.
 """
 
 import argparse
+import functools
 import json
 import math
 import multiprocessing
@@ -21,6 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from segment_anything.modeling import Sam
@@ -28,10 +30,13 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from gavs_lib.audio import second_examples
+from gavs_lib.lab.weights import save_tensors, write_checksums
 from gavs_lib.sam import build_sam
 from gavs_lib.vggish import EMBEDDING_DIM, VGGish
+from gavs_lib.world.classes import ROTATIONS, class_split
+from gavs_lib.world.folder import fingerprint
 from gavs_lib.world.objects import FAMILIES, MATERIALS, SIZES, TOYS, Toy
-from gavs_lib.world.scenes import SAMPLE_RATE, Scene, mix, render_frames, sample_scene
+from gavs_lib.world.scenes import SAMPLE_RATE, mix, render_frames, sample_scene
 
 FACTORS = (FAMILIES, SIZES, MATERIALS)
 FACTOR_COUNT = sum(map(len, FACTORS))
@@ -66,7 +71,7 @@ class PretrainConfig:
     sound_batch: int = 64
     sound_lr: float = 1e-3
     pictures: int = 9000
-    picture_steps: int = 1800
+    picture_steps: int = 1200
     picture_batch: int = 16
     picture_lr: float = 8e-4
     factor_prompts: int = 4
@@ -101,13 +106,14 @@ def _draw_sound(job: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 def pretrain_vggish(config: PretrainConfig, work: Path) -> VGGish:
     """Teach VGGish-mini to tag the factors it hears, mixtures included (multi-label cross-entropy)."""
-    patches, tags = draw_sounds(config.clips, config.seed)
+    sounds = functools.cache(lambda: draw_sounds(config.clips, config.seed))  # a finished run needs none
     torch.manual_seed(config.seed)
     ear = VGGish.mini()
     head = nn.Linear(EMBEDDING_DIM, FACTOR_COUNT)
     model = nn.ModuleDict({"ear": ear, "head": head})
 
     def loss_at(step: int) -> Tensor:
+        patches, tags = sounds()
         rng = np.random.default_rng([config.seed, 12, step])
         rows = torch.from_numpy(rng.choice(len(patches), config.sound_batch, replace=False))
         batch = patches[rows].float()
@@ -155,7 +161,7 @@ class PromptedSam(nn.Module):
         self.reader = nn.Conv2d(width, FACTOR_COUNT, 1)
 
     def decode(self, embedding: Tensor, sparse: Tensor) -> tuple[Tensor, Tensor]:
-        """Mask logits ``[N, 4, 64, 64]`` and quality ``[N, 4]`` for N embeddings, each with its own prompt ``[n, C]``."""
+        """Mask logits ``[N, 4, 64, 64]`` and quality ``[N, 4]`` for N embeddings, each with its own prompt."""
         decoder, prompts = self.sam.mask_decoder, self.sam.prompt_encoder
         output = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         tokens = torch.cat([output.expand(len(sparse), -1, -1), sparse], dim=1)
@@ -163,9 +169,7 @@ class PromptedSam(nn.Module):
         position = prompts.get_dense_pe().expand(len(sparse), -1, -1, -1)
         hidden, keys = decoder.transformer(source, position, tokens)
         upscaled = decoder.output_upscaling(keys.transpose(1, 2).reshape(source.shape))
-        weights = torch.stack(
-            [mlp(hidden[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1
-        )
+        weights = torch.stack([mlp(hidden[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
         return torch.einsum("nkc,nchw->nkhw", weights, upscaled), decoder.iou_prediction_head(hidden[:, 0])
 
 
@@ -176,7 +180,7 @@ def pretrain_sam(config: PretrainConfig, work: Path) -> Sam:
     all of them; with several values of one factor ("bell" + "drum" + "large") any of them will do. Some prompts ask for
     what is not there: the mask is empty. A dense loss reads the factors off the image embedding, pixel by pixel.
     """
-    frames, owner, classes = draw_pictures(config.pictures, config.seed)
+    drawn = functools.cache(lambda: draw_pictures(config.pictures, config.seed))  # a finished run needs none
     torch.manual_seed(config.seed)
     model = PromptedSam(build_sam("mini"))
     model.sam.requires_grad_(True)
@@ -185,6 +189,7 @@ def pretrain_sam(config: PretrainConfig, work: Path) -> Sam:
         model.sam.mask_decoder.transformer.compile(dynamic=False)
 
     def loss_at(step: int) -> Tensor:
+        frames, owner, classes = drawn()
         rng = np.random.default_rng([config.seed, 22, step])
         rows = rng.choice(len(frames), config.picture_batch, replace=False)
         flip = rng.random(len(rows)) < 0.5
@@ -211,7 +216,9 @@ def _picture_loss(model: PromptedSam, pictures, owners, classes, config: Pretrai
     shares = F.adaptive_avg_pool2d(torch.from_numpy(under).permute(0, 3, 1, 2), side)
     dense = F.binary_cross_entropy_with_logits(model.reader(embedding), shares[:, _PICTURE_ORDER.copy()])
 
-    factor_hot, factor_masks = zip(*[_factor_prompts(o, c, config.factor_prompts, rng) for o, c in zip(owners, classes)])
+    factor_hot, factor_masks = zip(
+        *[_factor_prompts(o, c, config.factor_prompts, rng) for o, c in zip(owners, classes)]
+    )
     hot = torch.from_numpy(np.concatenate(factor_hot))[:, _PICTURE_ORDER.copy()]
     sparse = (hot @ model.factors).unsqueeze(1)
     which = torch.arange(len(images)).repeat_interleave(config.factor_prompts)
@@ -231,7 +238,7 @@ def _picture_loss(model: PromptedSam, pictures, owners, classes, config: Pretrai
 
 
 def _factor_prompts(owner: np.ndarray, classes: np.ndarray, count: int, rng) -> tuple[np.ndarray, np.ndarray]:
-    """Random factor prompts for one picture: multi-hot float32 ``[count, 11]`` and their masks bool ``[count, 128, 128]``."""
+    """Random factor prompts for a picture: multi-hot float32 ``[count, 11]``, masks bool ``[count, 128, 128]``."""
     present = [i for i, c in enumerate(classes) if c >= 0 and (owner == i + 1).any()]
     toys = FACTOR_TABLE[classes[present]]
     groups = np.split(np.arange(FACTOR_COUNT), np.cumsum([len(v) for v in FACTORS])[:-1])
@@ -274,7 +281,9 @@ def _mask_loss(logits: Tensor, quality: Tensor, targets: Tensor) -> Tensor:
     with torch.no_grad():
         chosen, wanted = logits > 0, shares > 0.5
         union = (chosen | wanted).sum((-2, -1))
-        iou = torch.where(union > 0, (chosen & wanted).sum((-2, -1)) / union.clamp(min=1), torch.ones_like(p[..., 0, 0]))
+        iou = torch.where(
+            union > 0, (chosen & wanted).sum((-2, -1)) / union.clamp(min=1), torch.ones_like(p[..., 0, 0])
+        )
     return 4 * bce + dice.mean() + 0.2 * F.mse_loss(quality.float(), iou)
 
 
@@ -288,7 +297,7 @@ def _in_parallel(work: Callable, jobs: list, workers: int, what: str) -> list:
 
 
 def _train(model: nn.Module, loss_at, steps: int, lr: float, config: PretrainConfig, folder: Path, what: str) -> None:
-    """AdamW with warm-up and cosine decay; ``loss_at(step)`` draws its own batch, so a resumed run sees the same ones."""
+    """AdamW with warm-up and cosine decay. ``loss_at(step)`` draws its own batch: a resumed run sees the same ones."""
     folder.mkdir(parents=True, exist_ok=True)
     state_file = folder / "state.pt"
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01, fused=True)
@@ -329,21 +338,132 @@ def _train(model: nn.Module, loss_at, steps: int, lr: float, config: PretrainCon
                 log.write(json.dumps(row) + "\n")
 
 
+# ------------------------------------------------------------------------------------------------ probes
+
+
+def probe(sam: Sam, vggish: VGGish, rotation: int = 0, clips: int = 600, seed: int = 1) -> list[dict]:
+    """Do the encoders know family, size and material of combinations that a linear reader never saw?
+
+    A linear reader is fitted on frozen features of the rotation's seen classes and tested on its unseen-test classes:
+    on sound, the embedding of a second in which one toy sounds; on pictures, F_V averaged over the toy's pixels.
+
+    Returns:
+        Rows of encoder, factor, accuracy on fresh seen and on unseen classes, and chance.
+    """
+    split = class_split(rotation)
+    rows = []
+    for name, features in (("SAM-mini", _picture_features(sam)), ("VGGish-mini", _sound_features(vggish))):
+        sets = [
+            features(toys, count, [seed, k])
+            for k, (toys, count) in enumerate(
+                [(split.seen, clips), (split.seen, clips // 2), (split.unseen_test, clips // 2)]
+            )
+        ]
+        for factor, values in zip(("family", "size", "material"), FACTORS):
+            answers = [torch.tensor([values.index(getattr(toy, factor)) for toy in toys]) for _, toys in sets]
+            inputs = [x for x, _ in sets]
+            correct = _linear_reader(inputs, answers, len(values))
+            rows.append(
+                {"encoder": name, "factor": factor, "seen": correct[0], "unseen": correct[1], "chance": 1 / len(values)}
+            )
+    return rows
+
+
+def _linear_reader(inputs: list[Tensor], answers: list[Tensor], classes: int) -> list[float]:
+    """Ridge regression to one-hot answers on the first set; accuracy on the others."""
+    mean, spread = inputs[0].mean(0), inputs[0].std(0) + 1e-6
+    x = [torch.cat([(v - mean) / spread, torch.ones(len(v), 1)], dim=1).double() for v in inputs]
+    gram = x[0].T @ x[0] + 1.0 * torch.eye(x[0].shape[1], dtype=torch.double)
+    weights = torch.linalg.solve(gram, x[0].T @ F.one_hot(answers[0], classes).double())
+    return [((v @ weights).argmax(1) == a).double().mean().item() for v, a in zip(x[1:], answers[1:])]
+
+
+def _sound_features(vggish: VGGish):
+    def draw(toys: tuple[Toy, ...], count: int, seed: list[int]) -> tuple[Tensor, list[Toy]]:
+        rng = np.random.default_rng([*seed, 31])
+        scenes = [sample_scene(rng, "v1s", toys) for _ in range(count)]
+        patches = torch.cat([second_examples(torch.from_numpy(mix(s)[:SAMPLE_RATE]), SAMPLE_RATE, 1) for s in scenes])
+        with torch.no_grad():
+            return vggish(patches), [s.heard[0] for s in scenes]
+
+    return draw
+
+
+def _picture_features(sam: Sam):
+    def draw(toys: tuple[Toy, ...], count: int, seed: list[int]) -> tuple[Tensor, list[Toy]]:
+        rng = np.random.default_rng([*seed, 32])
+        features, found = [], []
+        for _ in range(count):
+            scene = sample_scene(rng, "v1s", toys)
+            pictures = render_frames(replace(scene, sounding=tuple((v[0],) for v in scene.sounding)))
+            image = torch.from_numpy(pictures.frames).permute(0, 3, 1, 2).float()
+            with torch.no_grad():
+                embedding = sam.image_encoder((image - sam.pixel_mean) / sam.pixel_std)[0]
+            which = [on[0] for on in scene.sounding].index(True)
+            share = F.adaptive_avg_pool2d(torch.from_numpy(pictures.masks[which]).float(), embedding.shape[-1])[0]
+            features.append((embedding * share).sum((1, 2)) / share.sum())
+            found.append(scene.toys[which])
+        return torch.stack(features), found
+
+    return draw
+
+
+# -------------------------------------------------------------------------------------------------- ship
+
+
+def ship(encoder: nn.Module, name: str, config: PretrainConfig, folder: Path, figures: dict) -> Path:
+    """Write an encoder in half precision, with where it comes from in the file's header.
+
+    The position code's random matrix stays in float32: it is multiplied by 2 pi x and turned into phases, where half
+    precision is heard far away.
+    """
+    state = {
+        key: value.clone() if "gaussian_matrix" in key else value.half() for key, value in encoder.state_dict().items()
+    }
+    header = {
+        "kind": name,
+        "world": fingerprint(),
+        "pretraining": asdict(config),
+        "command": "python -m gavs_lib.course pretrain",
+        "torch": torch.__version__,
+        "figures": figures,
+        "labels": "factors only (family, size, material); independent pictures and sounds of all combinations",
+    }
+    path = folder / f"{name}.safetensors"
+    save_tensors(path, state, header)
+    return path
+
+
 def main(argv: list[str] | None = None) -> None:
-    """``make pretrain``: teach both encoders and write their weights."""
+    """``make pretrain``: teach both encoders, probe them, and write their weights."""
     parser = argparse.ArgumentParser(prog="python -m gavs_lib.course pretrain", description=main.__doc__)
-    parser.add_argument("--work", type=Path, default=Path("build/pretrain"), help="where states are kept for resuming")
-    parser.add_argument("--only", choices=["eye", "ear"], help="teach one of the two")
+    parser.add_argument("--work", type=Path, default=Path("build/pretrain"), help="states for resuming, and logs")
+    parser.add_argument("--weights", type=Path, default=Path("data/weights"), help="where the encoders are written")
+    parser.add_argument("--results", type=Path, default=Path("data/results/probes.csv"))
+    parser.add_argument("--only", choices=["eye", "ear"], help="teach one of the two; nothing is probed")
     for name, value in asdict(PretrainConfig()).items():
         kind = (lambda text: text.lower() in ("1", "true", "yes")) if isinstance(value, bool) else type(value)
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=value)
     arguments = vars(parser.parse_args(argv))
-    work, only = arguments.pop("work"), arguments.pop("only")
+    work, weights, results, only = (arguments.pop(name) for name in ("work", "weights", "results", "only"))
     config = PretrainConfig(**arguments)
     if only != "eye":
-        pretrain_vggish(config, work)
+        vggish = pretrain_vggish(config, work)
     if only != "ear":
-        pretrain_sam(config, work)
+        sam = pretrain_sam(config, work)
+    if only is None:
+        rows = [row | {"rotation": r} for r in range(ROTATIONS) for row in probe(sam, vggish, r)]
+        results.parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(rows).assign(world=fingerprint()).round(4).to_csv(results, index=False)
+        for encoder, name in ((sam, "SAM-mini"), (vggish, "VGGish-mini")):
+            mine = [row for row in rows if row["encoder"] == name]
+            figures = {
+                f"linear probe, {f}, unseen": round(float(np.mean([r["unseen"] for r in mine if r["factor"] == f])), 4)
+                for f in ("family", "size", "material")
+            }
+            print(f"{name}: {figures}")
+            ship(encoder, {"SAM-mini": "sam_mini", "VGGish-mini": "vggish_mini"}[name], config, weights, figures)
+        write_checksums(weights)
 
 
 if __name__ == "__main__":

@@ -330,6 +330,8 @@ class _Run:
         if not state_file.is_file():
             if self.main:
                 write_atomically(self.folder / "log.jsonl", b"")
+            # A notebook that is interrupted and runs the cell again brings a model that has moved on: keep the start.
+            self._save_state()
             return
         try:
             state = torch.load(state_file, map_location="cpu", weights_only=True)

@@ -137,7 +137,7 @@ def with_off_screen(scene: Scene, rng: np.random.Generator) -> Scene:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a scene looks like: ``frames`` uint8 ``[T, H, W, 3]`` RGB, ``masks`` bool ``[toys, T, H, W]`` visible parts."""
+    """A scene drawn: ``frames`` uint8 ``[T, H, W, 3]`` RGB; ``masks`` bool ``[toys, T, H, W]``, the visible parts."""
 
     frames: np.ndarray
     masks: np.ndarray
@@ -296,4 +296,3 @@ def _clouds(rng: np.random.Generator, cells: int) -> np.ndarray:
     t = t * t * (3 - 2 * t)
     lines = grid[low] * (1 - t)[:, None] + grid[low + 1] * t[:, None]
     return lines[:, low] * (1 - t) + lines[:, low + 1] * t
-

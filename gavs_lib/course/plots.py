@@ -1,0 +1,474 @@
+"""The course's figures: pure functions, arrays and tables in, a matplotlib Figure out.
+
+Nothing here computes a mask, reads a file or keeps a state, so a figure in a notebook, its widget and a test are the
+same picture. One palette for all of them (from Okabe and Ito's, which colour-blind people can tell apart): what sounds
+is orange everywhere, in masks, bars and curves, and what is silent or deaf is blue. Figures are 6.4 inches wide at most
+and their letters large, to be read on a page of 400 pixels.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from gavs_lib.audio import second_examples
+
+SOUNDING = "#FF8C00"
+SILENT = "#0072B2"
+TRAINED = "#009E73"
+FROZEN = "#7F7F7F"
+GUESS = "#A6A6A6"
+
+WIDTH = 6.4  # inches
+MOST_COLUMNS = 5
+_STYLE = {
+    "figure.dpi": 100,
+    "figure.constrained_layout.use": True,
+    "font.size": 13,
+    "axes.titlesize": 13,
+    "axes.labelsize": 13,
+    "figure.titlesize": 14,
+    "xtick.labelsize": 12,
+    "ytick.labelsize": 12,
+    "legend.fontsize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 2.2,
+}
+
+
+def overlay(frame: np.ndarray, mask: np.ndarray | None, color: str = SOUNDING) -> np.ndarray:
+    """Tint the marked pixels of a picture, outline them, and fade the rest a little.
+
+    Args:
+        frame: [H, W, 3] uint8 RGB.
+        mask: [H, W] bool; None leaves the picture as it is.
+        color: any matplotlib colour.
+
+    Returns:
+        [H, W, 3] float, 0-1.
+
+    Raises:
+        ValueError: the mask has another size than the frame.
+    """
+    frame = np.asarray(frame)
+    picture = frame[..., :3].astype(np.float64) / 255
+    if mask is None:
+        return picture
+    mask = np.asarray(mask, dtype=bool)
+    if mask.shape != frame.shape[:2]:
+        raise ValueError(
+            f"mask is {list(mask.shape)}, its frame {list(frame.shape[:2])}; expected one size (upsample the logits)."
+        )
+    tint = np.asarray(to_rgb(color))
+    grey = picture.mean(axis=2, keepdims=True)
+    faded = 0.45 * picture + 0.35 * grey
+    result = np.where(mask[..., None], 0.55 * picture + 0.45 * tint, faded)
+    result[_edge(mask, max(1, min(mask.shape) // 90))] = tint
+    return result
+
+
+def clip_sheet(
+    frames: np.ndarray,
+    rows: Mapping[str, np.ndarray | None],
+    title: str,
+    truth: np.ndarray | None = None,
+) -> Figure:
+    """One clip, second by second: a column a second, a row for each set of masks.
+
+    Args:
+        frames: [T, H, W, 3] uint8 RGB. Of more than five seconds, five evenly spaced ones are shown.
+        rows: name -> masks [T, H, W] bool, or None for the plain pictures.
+        title: of the figure.
+        truth: [T, H, W] bool, drawn as a white outline over every row with masks.
+    """
+    seconds = _spread(len(frames), MOST_COLUMNS)
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            len(rows), len(seconds), figsize=(WIDTH, 0.75 + 1.2 * len(rows)), squeeze=False, layout="constrained"
+        )
+        for number, (name, masks) in enumerate(rows.items()):
+            for axis, second in zip(axes[number], seconds):
+                outline = None if truth is None or masks is None else truth[second]
+                _show(axis, frames[second], None if masks is None else masks[second], outline)
+                if number == 0:
+                    axis.set_title(f"{second} s")
+            axes[number, 0].set_ylabel(name)
+        return _finish(figure, title)
+
+
+def sound(
+    waveform: np.ndarray, sample_rate: int, title: str, sounding: Mapping[str, Sequence[bool]] | None = None
+) -> Figure:
+    """A sound as a wave and as the log-mel picture that VGGish gets, with the seconds marked.
+
+    Args:
+        waveform: [samples] float, about -1 to 1.
+        sample_rate: in Hz.
+        title: of the figure.
+        sounding: name -> flags, one a second: who sounds when, drawn as bars over the wave.
+    """
+    waveform = np.asarray(waveform)
+    seconds = max(1, len(waveform) // sample_rate)
+    # [T, 1, 96, 64] -> [64, T * 96]; of each second the last 25 ms are not heard.
+    patches = second_examples(waveform, sample_rate, seconds)[:, 0].flatten(0, 1).T.numpy()
+    sounding = sounding or {}
+    heights = [0.28 * len(sounding), 1.2, 1.6] if sounding else [1.2, 1.6]
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            len(heights),
+            1,
+            figsize=(WIDTH, 1.2 + sum(heights)),
+            sharex=True,
+            height_ratios=heights,
+            layout="constrained",
+        )
+        for row, flags in enumerate(sounding.values()):
+            axes[0].broken_barh(
+                [(second + 0.02, 0.96) for second, on in enumerate(flags) if on], (row - 0.35, 0.7), facecolors=SOUNDING
+            )
+        if sounding:
+            axes[0].set(yticks=range(len(sounding)), yticklabels=list(sounding), ylim=(len(sounding) - 0.5, -0.5))
+            axes[0].spines[:].set_visible(False)
+            axes[0].tick_params(bottom=False, left=False, labelsize=11)
+        wave, mel = axes[-2:]
+        step = max(1, len(waveform) // 4000)
+        wave.plot(np.arange(0, len(waveform), step) / sample_rate, waveform[::step], color=FROZEN, linewidth=0.8)
+        limit = max(1e-3, float(np.abs(waveform).max()))
+        wave.set(ylim=(-1.1 * limit, 1.1 * limit), ylabel="amplitude")
+        image = mel.imshow(patches, origin="lower", aspect="auto", cmap="cividis", extent=(0, seconds, 0, 64))
+        for second in range(1, seconds):
+            mel.axvline(second, color="white", linewidth=1)
+        mel.set(xlabel="time (s)", ylabel="mel band", xticks=range(seconds + 1), yticks=[0, 32, 64])
+        figure.colorbar(image, ax=mel, label="log energy")
+        return _finish(figure, title)
+
+
+def voices(
+    frame: np.ndarray,
+    names: Sequence[str],
+    rows: Mapping[str, np.ndarray],
+    title: str,
+    truth: np.ndarray | None = None,
+) -> Figure:
+    """The swap test in one picture: the same frame, a column for each voice that is played.
+
+    Args:
+        frame: [H, W, 3] uint8 RGB.
+        names: K names of what is played.
+        rows: model -> masks [K, H, W] bool, one a voice.
+        title: of the figure.
+        truth: [K, H, W] bool, where the toy of each voice stands: a white outline.
+    """
+    columns = len(names)
+    side = min(2.1, WIDTH / columns)
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            len(rows),
+            columns,
+            figsize=(max(4.2, side * columns), 0.9 + (side + 0.05) * len(rows) + 0.35),
+            squeeze=False,
+            layout="constrained",
+        )
+        for number, (model, masks) in enumerate(rows.items()):
+            for column, axis in enumerate(axes[number]):
+                _show(axis, frame, masks[column], None if truth is None else truth[column])
+                if number == 0:
+                    axis.set_title("plays:\n" + _two_lines(names[column]), fontsize=12)
+            axes[number, 0].set_ylabel(model)
+        return _finish(figure, title)
+
+
+def pictures(images: Mapping[str, np.ndarray], title: str, columns: int = 3, colorbar: str | None = None) -> Figure:
+    """Pictures side by side, each under its name.
+
+    Args:
+        images: name -> [H, W, 3] (uint8 or float 0-1) or [H, W] (numbers in 0-1, as shades of the sounding colour).
+        title: of the figure.
+        columns: pictures in a row.
+        colorbar: what the numbers are, beside a scale; None: no scale.
+    """
+    columns = min(columns, len(images))
+    lines = -(-len(images) // columns)
+    side = WIDTH / columns
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            lines, columns, figsize=(WIDTH, 0.6 + (side + 0.25) * lines), squeeze=False, layout="constrained"
+        )
+        shades = None
+        for axis, (name, image) in zip(axes.flat, images.items()):
+            image = np.asarray(image)
+            if image.ndim == 2:
+                shades = axis.imshow(image.astype(float), cmap="YlOrBr", vmin=0, vmax=1, interpolation="nearest")
+            else:
+                axis.imshow(image)
+            axis.set_title(name)
+        for axis in axes.flat:
+            _bare(axis)
+        for axis in axes.flat[len(images) :]:
+            axis.set_visible(False)
+        if colorbar is not None and shades is not None:
+            figure.colorbar(shades, ax=axes, label=colorbar, shrink=0.7)
+        return _finish(figure, title)
+
+
+def scores(table: pd.DataFrame, title: str, xlabel: str = "mean IoU") -> Figure:
+    """Scores as bars, one panel a group: orange for a model that hears, blue for a deaf one, grey for a guess.
+
+    Args:
+        table: columns group, name, value, low, high (an interval), kind ("hears", "deaf" or "guess").
+        title: of the figure.
+        xlabel: what the values are; they lie in 0-1.
+
+    Raises:
+        ValueError: a column is missing, or a kind unknown.
+    """
+    missing = {"group", "name", "value", "low", "high", "kind"} - set(table.columns)
+    colors = {"hears": SOUNDING, "deaf": SILENT, "guess": GUESS}
+    unknown = set() if missing else set(table["kind"]) - set(colors)
+    if missing or unknown:
+        raise ValueError(
+            f"the table lacks columns {sorted(missing)} or has kinds {sorted(unknown)}; expected group, name, value, "
+            f"low, high and kind ({', '.join(colors)})."
+        )
+    groups = list(dict.fromkeys(table["group"]))
+    heights = [len(table[table["group"] == group]) for group in groups]
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            len(groups),
+            1,
+            figsize=(WIDTH, 1.1 + 0.34 * sum(heights) + 0.35 * len(groups)),
+            squeeze=False,
+            sharex=True,
+            height_ratios=heights,
+            layout="constrained",
+        )
+        for axis, group in zip(axes[:, 0], groups):
+            rows = table[table["group"] == group].iloc[::-1]
+            below, above = rows["value"] - rows["low"], rows["high"] - rows["value"]
+            axis.barh(rows["name"], rows["value"], color=[colors[kind] for kind in rows["kind"]])
+            axis.errorbar(
+                rows["value"], rows["name"], xerr=[below.clip(0), above.clip(0)], fmt="none", ecolor="black", capsize=3
+            )
+            for name, value, high in zip(rows["name"], rows["value"], rows["high"]):
+                axis.text(max(value, high) + 0.02, name, f"{value:.2f}", va="center", fontsize=12)
+            axis.set_title(group, loc="left")
+            axis.set_xlim(0, 1.12)
+        axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
+        axis.set_xlabel(xlabel)
+        return _finish(figure, title)
+
+
+def curves(runs: Mapping[str, Sequence[Mapping]], title: str, margin: float | None = None) -> Figure:
+    """Training curves, epoch by epoch: the segmentation loss, validation mIoU and, with a margin, the semantic loss.
+
+    Args:
+        runs: name -> epochs as in log.jsonl (epoch, segmentation, semantic, miou). The first is drawn orange, the
+            second blue.
+        title: of the figure.
+        margin: m of eq. 10, drawn as a line. None leaves the semantic loss out.
+    """
+    panels = [("segmentation", "segmentation\nloss (8)"), ("miou", "validation\nmIoU")]
+    if margin is not None:
+        panels.append(("semantic", "semantic\nloss (10)"))
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            len(panels), 1, figsize=(WIDTH, 0.9 + 1.65 * len(panels)), sharex=True, layout="constrained"
+        )
+        for axis, (column, label) in zip(axes, panels):
+            for (name, epochs), color, dash in zip(
+                runs.items(), (SOUNDING, SILENT, TRAINED, FROZEN), ("-", "--", ":", "-.")
+            ):
+                points = [(row["epoch"], row[column]) for row in epochs if row[column] is not None]
+                if points:
+                    axis.plot(*zip(*points), dash, color=color, marker="o", markersize=4, label=name)
+            axis.set_ylabel(label)
+        axes[0].legend(frameon=False)
+        axes[1].set_ylim(0, 1)
+        if margin is not None:
+            axes[2].axhline(margin, color="black", linewidth=1)
+            axes[2].text(0, margin, " margin m", va="bottom", fontsize=11, transform=axes[2].get_yaxis_transform())
+            axes[2].set_ylim(bottom=0)
+        axes[-1].set_xlabel("epoch")
+        axes[-1].xaxis.get_major_locator().set_params(integer=True)
+        return _finish(figure, title)
+
+
+def similarities(matrix: np.ndarray, title: str) -> Figure:
+    """Cosine similarities of pictures (rows) and sounds (columns) as a heat map; the diagonal is who belongs together.
+
+    Args:
+        matrix: [N, N], -1 to 1.
+        title: of the figure.
+    """
+    matrix = np.asarray(matrix)
+    count = len(matrix)
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(5.2, 4.4), layout="constrained")
+        image = axis.imshow(matrix, cmap="cividis", vmin=-1, vmax=1)
+        for i in range(count):
+            axis.add_patch(plt.Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=SOUNDING, linewidth=2))
+        ticks = _spread(count, 8)
+        axis.set(xticks=ticks, yticks=ticks, xlabel="sound of clip j", ylabel="picture of clip i")
+        figure.colorbar(image, ax=axis, label="cosine similarity s")
+        return _finish(figure, title)
+
+
+def mask_at(frame: np.ndarray, probability: np.ndarray, truth: np.ndarray, threshold: float, title: str) -> Figure:
+    """What a threshold makes of a probability map, and the IoU it would have had at every other one.
+
+    Args:
+        frame: [H, W, 3] uint8 RGB.
+        probability: [H, W], 0-1.
+        truth: [H, W] bool.
+        threshold: in 0-1; strictly greater counts.
+        title: of the figure.
+    """
+    probability, truth = np.asarray(probability), np.asarray(truth, dtype=bool)
+    tried = np.linspace(0, 1, 41)
+    with plt.rc_context(_STYLE):
+        figure, (picture, curve) = plt.subplots(
+            1, 2, figsize=(WIDTH, 3.3), width_ratios=[1, 1.25], layout="constrained"
+        )
+        _show(picture, frame, probability > threshold, truth)
+        picture.set_title("mask; white: truth")
+        curve.plot(tried, [_iou(probability > t, truth) for t in tried], color=SOUNDING)
+        here = _iou(probability > threshold, truth)
+        curve.axvline(threshold, color="black", linewidth=1)
+        curve.plot([threshold], [here], "o", color="black")
+        curve.set_title(f"IoU {here:.2f} at {threshold:.2f}")
+        curve.set(xlabel="threshold", ylabel="IoU", xlim=(-0.02, 1.02), ylim=(0, 1.02))
+        return _finish(figure, title)
+
+
+def pixel_loss(title: str) -> Figure:
+    """Binary cross-entropy of one pixel against its logit (eq. 8), for a sounding, a silent and a half covered one.
+
+    Args:
+        title: of the figure.
+    """
+    logit = np.linspace(-6, 6, 121)
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(WIDTH, 3.2), layout="constrained")
+        styles = (
+            ("sounding, y = 1", 1.0, SOUNDING, "-"),
+            ("silent, y = 0", 0.0, SILENT, "--"),
+            ("half, y = 0.5", 0.5, FROZEN, ":"),
+        )
+        for name, target, color, dash in styles:
+            axis.plot(logit, np.logaddexp(0, logit) - target * logit, dash, color=color, label=name)
+        axis.set(xlabel="logit x", ylabel="loss of the pixel", ylim=(0, 6.2))
+        axis.legend(frameon=False, loc="upper center")
+        return _finish(figure, title)
+
+
+def architecture(title: str) -> Figure:
+    """GAVS as boxes and arrows: what is frozen (grey) and what trains (green).
+
+    Args:
+        title: of the figure.
+    """
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(WIDTH, 4.6), layout="constrained")
+        axis.set(xlim=(0, 9.8), ylim=(-0.8, 8.2))
+        axis.axis("off")
+        boxes = {
+            "frames": (1.5, 7.5, 2.6, 1.0, "picture", "white"),
+            "early": (1.5, 5.75, 2.6, 1.2, "SAM encoder\nearly blocks", FROZEN),
+            "late": (1.5, 3.7, 2.6, 1.5, "later blocks\n+ visual\nadapters", TRAINED),
+            "sound": (7.9, 7.5, 3.4, 1.0, "1 s of sound", "white"),
+            "vggish": (7.9, 5.75, 3.4, 1.2, "VGGish\n→ $F_A$", FROZEN),
+            "sap": (7.9, 3.7, 3.4, 1.5, "audio prompt SAP:\n$[F_C; F_N; F_A]$\n→ one token", TRAINED),
+            "decoder": (4.6, 1.45, 8.8, 1.2, "SAM mask decoder + correlation adapters (ColA)", TRAINED),
+            "mask": (4.6, -0.1, 4.4, 0.9, "mask of this second", SOUNDING),
+        }
+        for x, y, width, height, text, color in boxes.values():
+            axis.add_patch(
+                FancyBboxPatch(
+                    (x - width / 2, y - height / 2),
+                    width,
+                    height,
+                    boxstyle="round,pad=0.08",
+                    facecolor=color if color in ("white", SOUNDING) else (*to_rgb(color), 0.28),
+                    edgecolor="black" if color in ("white", SOUNDING) else color,
+                    linewidth=1.8,
+                )
+            )
+            axis.text(x, y, text, ha="center", va="center", fontsize=12)
+        for start, end, label in (
+            ((1.5, 6.92), (1.5, 6.43), ""),
+            ((1.5, 5.07), (1.5, 4.53), ""),
+            ((7.9, 6.92), (7.9, 6.43), ""),
+            ((7.9, 5.07), (7.9, 4.53), ""),
+            ((2.9, 3.7), (6.1, 3.7), "average of $F_V$"),
+            ((1.5, 2.87), (1.5, 2.13), "  $F_V$"),
+            ((7.9, 2.87), (7.9, 2.13), "  prompt"),
+            ((4.6, 0.77), (4.6, 0.43), ""),
+        ):
+            axis.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "linewidth": 1.6, "color": "black"})
+            across = start[1] == end[1]
+            axis.text(
+                (start[0] + end[0]) / 2,
+                (start[1] + end[1]) / 2 + (0.28 if across else 0),
+                label,
+                ha="center" if across else "left",
+                va="center",
+                fontsize=12,
+            )
+        axis.text(4.6, 7.5, "grey: frozen\ngreen: trains", ha="center", va="center", fontsize=12)
+        return _finish(figure, title)
+
+
+def _show(axis: Axes, frame: np.ndarray, mask: np.ndarray | None, truth: np.ndarray | None) -> None:
+    picture = overlay(frame, mask)
+    if truth is not None:
+        picture = picture.copy()
+        picture[_edge(np.asarray(truth, dtype=bool), 1)] = 1
+    axis.imshow(picture, interpolation="nearest")
+    _bare(axis)
+
+
+def _bare(axis: Axes) -> None:
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def _edge(mask: np.ndarray, width: int) -> np.ndarray:
+    """The outermost `width` pixels of a mask."""
+    core = mask
+    for _ in range(width):
+        padded = np.pad(core, 1)
+        core = core & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~core
+
+
+def _iou(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """IoU of one frame with AVSBench's rule for an empty truth."""
+    if not truth.any():
+        return float((~prediction).mean())
+    return float((prediction & truth).sum() / (prediction | truth).sum())
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most `most` of the numbers 0 ... count - 1, evenly spaced, the first among them."""
+    return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most)).round()})
+
+
+def _two_lines(name: str) -> str:
+    """ "small-glass-bell" -> "small glass\\nbell"."""
+    words: Iterable[str] = name.replace("_", " + ").split("-")
+    *first, last = words
+    return " ".join(first) + ("\n" if first else "") + last
+
+
+def _finish(figure: Figure, title: str) -> Figure:
+    figure.suptitle(title)
+    # Closed for pyplot, which would show it a second time at the end of the cell; the figure itself stays usable.
+    plt.close(figure)
+    return figure

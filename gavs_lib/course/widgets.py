@@ -1,0 +1,118 @@
+"""The course's widgets: controls over the pure functions of `gavs_lib.course.plots`.
+
+A widget holds what was computed before (masks, sounds) and only draws, so it answers within a fraction of a second. Its
+picture is one Image widget whose bytes are replaced: running the cell again makes a new widget and leaves none of the
+old pictures behind. Every control is a plain Dropdown, slider or button, which Tab reaches and the arrow keys move.
+"""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+
+import ipywidgets
+import numpy as np
+import soundfile
+from matplotlib.figure import Figure
+
+from gavs_lib.course import plots
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as PNG bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
+    return buffer.getvalue()
+
+
+def voice_player(
+    frames: np.ndarray,
+    names: Sequence[str],
+    masks: Mapping[str, np.ndarray],
+    sounds: Sequence[np.ndarray],
+    sample_rate: int,
+    truth: np.ndarray | None = None,
+) -> ipywidgets.VBox:
+    """Choose whose voice is played and which second is shown; the masks of each model stand side by side.
+
+    The static twin is `plots.voices`, which shows one second of all voices at once.
+
+    Args:
+        frames: [T, H, W, 3] uint8 RGB.
+        names: K names of the toys that can be played.
+        masks: model -> [K, T, H, W] bool: its masks for each voice.
+        sounds: K waveforms [samples], what is heard with each voice.
+        sample_rate: in Hz.
+        truth: [K, T, H, W] bool, where the toy of each voice stands: a white outline.
+
+    Returns:
+        A box with the attributes `voice` (Dropdown), `second` (IntSlider), `sound` (Audio) and `picture` (Image).
+
+    Raises:
+        ValueError: names, masks and sounds differ in number.
+    """
+    counts = {"names": len(names), "sounds": len(sounds)} | {f"masks of {k}": len(v) for k, v in masks.items()}
+    if len(set(counts.values())) != 1:
+        raise ValueError(f"expected one of each for every voice; found {counts}.")
+    waves = [_wav(sound, sample_rate) for sound in sounds]
+    voice = ipywidgets.Dropdown(options=[(name, k) for k, name in enumerate(names)], value=0, description="plays")
+    second = ipywidgets.IntSlider(value=0, min=0, max=len(frames) - 1, description="second")
+    player = ipywidgets.Audio(value=waves[0], format="wav", autoplay=False, loop=False)
+
+    def draw() -> Figure:
+        k, t = voice.value, second.value
+        shown = {model: plots.overlay(frames[t], each[k][t]) for model, each in masks.items()}
+        if truth is not None:
+            shown["truth"] = plots.overlay(frames[t], truth[k][t])
+        return plots.pictures(shown, f"second {t}, the {names[k]} plays")
+
+    def play(change: dict) -> None:
+        player.value = waves[change["new"]]
+
+    voice.observe(play, names="value")
+    return _box(draw, player, voice=voice, second=second)
+
+
+def mask_explorer(frames: np.ndarray, probabilities: np.ndarray, truth: np.ndarray) -> ipywidgets.VBox:
+    """Choose a second and a threshold; see the mask, and the IoU at every other threshold.
+
+    The static twin is `plots.mask_at`.
+
+    Args:
+        frames: [T, H, W, 3] uint8 RGB.
+        probabilities: [T, H, W], 0-1.
+        truth: [T, H, W] bool.
+
+    Returns:
+        A box with the attributes `second` (IntSlider), `threshold` (FloatSlider) and `picture` (Image).
+    """
+    second = ipywidgets.IntSlider(value=0, min=0, max=len(frames) - 1, description="second")
+    threshold = ipywidgets.FloatSlider(value=0.5, min=0.0, max=1.0, step=0.05, description="threshold")
+
+    def draw() -> Figure:
+        t = second.value
+        return plots.mask_at(frames[t], probabilities[t], truth[t], threshold.value, f"second {t}")
+
+    return _box(draw, second=second, threshold=threshold)
+
+
+def _box(
+    draw: Callable[[], Figure], sound: ipywidgets.Audio | None = None, **controls: ipywidgets.Widget
+) -> ipywidgets.VBox:
+    """Controls above a picture that is drawn again whenever one of them changes."""
+    picture = ipywidgets.Image(value=png(draw()), format="png", layout=ipywidgets.Layout(max_width="100%"))
+
+    def redraw(_: dict) -> None:
+        picture.value = png(draw())
+
+    for control in controls.values():
+        control.observe(redraw, names="value")
+    box = ipywidgets.VBox([*controls.values(), *([sound] if sound is not None else []), picture])
+    box.picture, box.sound = picture, sound
+    for name, control in controls.items():
+        setattr(box, name, control)
+    return box
+
+
+def _wav(waveform: np.ndarray, sample_rate: int) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.asarray(waveform), sample_rate, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()

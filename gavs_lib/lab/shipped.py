@@ -1,0 +1,236 @@
+"""The models that come with the course: how they were trained, what they score, and how to load them.
+
+Five kinds, all on SAM-mini and VGGish-mini and the same clips: ``gavs``; ``gavs_deaf``, the same with the embedding of
+silence in place of every sound, in training and in tests; the baselines ``audio_sam`` and ``sam_fusion``.
+``make train`` repeats it: three seeds a kind, rows in ``data/results/shipped.csv``, the first seed's parameters in
+``data/weights/``.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+from gavs_lib._shipped import shipped_weights
+from gavs_lib.baselines import AudioSAM, SAMFusion
+from gavs_lib.gavs import GAVS, GAVSConfig
+from gavs_lib.lab.evaluate import (
+    box_prompted,
+    guesses,
+    interval,
+    nearest_distractor,
+    score,
+    shuffled,
+    silent,
+    swap_test,
+)
+from gavs_lib.lab.features import FeatureSet
+from gavs_lib.lab.toyshop import toyshop_features
+from gavs_lib.lab.train import FitConfig, fit
+from gavs_lib.lab.weights import load_tensors, load_trained, save_trained, write_checksums
+from gavs_lib.sam import build_sam
+from gavs_lib.vggish import VGGish, load_vggish
+from gavs_lib.world.folder import DEFAULT_COUNTS, fingerprint
+
+KINDS = ("gavs", "gavs_deaf", "audio_sam", "sam_fusion")
+MODELS = {"gavs": GAVS, "gavs_deaf": GAVS, "audio_sam": AudioSAM, "sam_fusion": SAMFusion}
+
+# Chosen on the validation clips (seen and unseen-validation), see data/results/tuning.csv.
+MINI_CONFIG = GAVSConfig(adapter_width=32, cola_width=32)
+MINI_TRAINING = FitConfig(
+    epochs=10,
+    batch_size=16,
+    lr=1e-3,
+    schedule="cosine",
+    warmup_steps=20,
+    dice_weight=1.0,
+    semantic_weight=0.1,
+    margin=0.3,
+    exclude_same_class=True,
+)
+TRAIN_PARTS = {part: DEFAULT_COUNTS[part] for part in (("v1s", "train"), ("v1m", "train"))}
+VAL_PARTS = {part: DEFAULT_COUNTS[part] for part in (("v1s", "val"), ("v1m", "val"))}
+TEST_PARTS = [("v1s", "test"), ("v1m", "test"), ("v1s", "unseen_test"), ("v1m", "unseen_test")]
+
+
+def build_model(kind: str, config: GAVSConfig = MINI_CONFIG) -> nn.Module:
+    """An untrained model of a kind, on the shipped SAM-mini.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if kind not in MODELS:
+        raise ValueError(f"model {kind!r} is unknown; expected one of {', '.join(KINDS)}.")
+    return MODELS[kind](build_sam("mini", checkpoint="shipped"), config)
+
+
+def load_model(kind: str = "gavs", path: str | Path | None = None) -> tuple[nn.Module, dict]:
+    """A trained model of a kind, in evaluation mode, and its file's notes (world, seed, figures).
+
+    Args:
+        kind: one of ``KINDS``.
+        path: a file of your own training; None: the shipped one.
+
+    Raises:
+        ValueError: an unknown kind, or a file of another model.
+        FileNotFoundError: there is no such file.
+    """
+    if kind not in MODELS:
+        raise ValueError(f"model {kind!r} is unknown; expected one of {', '.join(KINDS)}.")
+    path = shipped_weights(kind) if path is None else Path(path)
+    _, notes = load_tensors(path)
+    known = set(GAVSConfig.__dataclass_fields__)
+    config = GAVSConfig(**{k: v for k, v in notes.get("config", {}).items() if k in known})
+    model = build_model(kind, config)
+    load_trained(path, model)
+    return model.eval(), notes
+
+
+def train_shipped(
+    kind: str,
+    seed: int,
+    work: Path,
+    rotation: int = 0,
+    config: GAVSConfig = MINI_CONFIG,
+    training: FitConfig = MINI_TRAINING,
+    progress: bool = True,
+) -> tuple[nn.Module, VGGish]:
+    """Train one model on the default clips of the toy shop, or pick up where a killed run stopped."""
+    torch.manual_seed(seed)
+    model, vggish = build_model(kind, config), load_vggish("mini")
+    sets = [
+        toyshop_features(parts, model, vggish, work / "cache", rotation, progress=progress)[1]
+        for parts in (TRAIN_PARTS, VAL_PARTS)
+    ]
+    if kind == "gavs_deaf":
+        sets = [silent(features, vggish) for features in sets]
+    training = FitConfig(**{**vars(training), "seed": seed})
+    fit(model, *sets, training, work / f"{kind}-rotation{rotation}-seed{seed}", progress=progress)
+    return model.eval(), vggish
+
+
+def measure(
+    kind: str,
+    model: nn.Module,
+    vggish: nn.Module,
+    cache: Path,
+    parts: list[tuple[str, str]] = TEST_PARTS,
+    count: int = 100,
+    rotation: int = 0,
+    seed: int = 0,
+    swaps: int = 60,
+) -> pd.DataFrame:
+    """What a model scores on freshly drawn clips: rows of (subset, split, figure, value, low, high, n).
+
+    Figures: miou and f; miou with silence and with shuffled sound; on v1s the swap test (share of the pairs in which
+    the mask moves, across families and within one) and the score by the nearest distractor; all with 95 % bootstrap
+    intervals over clips or pairs.
+    """
+    rows = []
+
+    def add(subset: str, split: str, figure: str, values) -> None:
+        values = list(values)
+        if values:
+            low, high = interval(values)
+            rows.append(
+                {
+                    "subset": subset,
+                    "split": split,
+                    "figure": figure,
+                    "value": sum(map(float, values)) / len(values),
+                    "low": low,
+                    "high": high,
+                    "n": len(values),
+                }
+            )
+
+    for subset, split in parts:
+        made, features = toyshop_features({(subset, split): count}, model, vggish, cache, rotation, seed)
+        if kind == "gavs_deaf":
+            features = silent(features, vggish)
+        scores = score(model, features)
+        add(subset, split, "miou", scores["miou"])
+        add(subset, split, "f", scores["f"])
+        add(subset, split, "miou, shuffled sound", score(model, _deaf(kind, features, vggish, shuffled))["miou"])
+        add(subset, split, "miou, silence", score(model, silent(features, vggish))["miou"])
+        if subset == "v1s":
+            likeness = [nearest_distractor(recipe) for recipe in made]
+            for kin, values in scores["miou"].groupby(likeness):
+                add(subset, split, f"miou, distractor: {kin}", values)
+            if kind != "gavs_deaf":
+                pairs = swap_test(model, vggish, made[:swaps])
+                for same_family, group in pairs.groupby("same_family"):
+                    where = "within a family" if same_family else "across families"
+                    add(subset, split, f"swap test, {where}", group["moves"])
+                    directions = pd.concat([group["follows_first"], group["follows_second"]])
+                    add(subset, split, f"swap test by direction, {where}", directions)
+    return pd.DataFrame(rows)
+
+
+def measure_guesses(
+    cache: Path, parts: list[tuple[str, str]] = TEST_PARTS, count: int = 100, rotation: int = 0, seed: int = 0
+) -> pd.DataFrame:
+    """Guesses that need no model, and box-prompted SAM-mini, on the clips that ``measure`` draws; rows alike."""
+    model, vggish = build_model("audio_sam"), load_vggish("mini")
+    rows = []
+    for subset, split in parts:
+        made, _ = toyshop_features({(subset, split): count}, model, vggish, cache, rotation, seed)
+        table = guesses(made, rotation).drop(columns="uid")
+        if subset == "v1s":
+            table["box-prompted SAM-mini"] = box_prompted(build_sam("mini", checkpoint="shipped"), made)["miou"]
+        for figure, values in table.items():
+            low, high = interval(values)
+            rows.append(
+                {
+                    "subset": subset,
+                    "split": split,
+                    "figure": f"miou, {figure}",
+                    "value": values.mean(),
+                    "low": low,
+                    "high": high,
+                    "n": len(values),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _deaf(kind: str, features: FeatureSet, vggish: nn.Module, control) -> FeatureSet:
+    """Shuffling silence is silence: the deaf twin has nothing to shuffle."""
+    return features if kind == "gavs_deaf" else control(features)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """``make train``: train every shipped kind with every seed, measure, and write weights and results."""
+    parser = argparse.ArgumentParser(prog="python -m gavs_lib.course train", description=main.__doc__)
+    parser.add_argument("--work", type=Path, default=Path("build/train"), help="runs and cache; resumable")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--rotation", type=int, default=0)
+    parser.add_argument("--weights", type=Path, default=Path("data/weights"), help="where the first seed is written")
+    parser.add_argument("--results", type=Path, default=Path("data/results/shipped.csv"))
+    chosen = parser.parse_args(argv)
+    command = f"python -m gavs_lib.course train --rotation {chosen.rotation}"
+    notes = {"world": fingerprint(), "rotation": chosen.rotation, "torch": torch.__version__, "command": command}
+
+    tables = [measure_guesses(chosen.work / "cache", rotation=chosen.rotation).assign(model="guess", seed=-1, **notes)]
+    for seed in chosen.seeds:
+        for kind in chosen.kinds:
+            begun = time.monotonic()
+            model, vggish = train_shipped(kind, seed, chosen.work, chosen.rotation)
+            table = measure(kind, model, vggish, chosen.work / "cache", rotation=chosen.rotation)
+            tables.append(table.assign(model=kind, seed=seed, **notes))
+            print(f"{kind}, seed {seed}: {time.monotonic() - begun:.0f} s")
+            print(table[["subset", "split", "figure", "value", "n"]].round(3).to_string(index=False), flush=True)
+            if seed == chosen.seeds[0]:
+                figures = {f"{r.subset} {r.split} {r.figure}": round(r.value, 4) for r in table.itertuples()}
+                save_trained(chosen.weights / f"{kind}.safetensors", model, {**notes, "seed": seed, "figures": figures})
+            chosen.results.parent.mkdir(parents=True, exist_ok=True)
+            pd.concat(tables).round(4).to_csv(chosen.results, index=False)
+    write_checksums(chosen.weights)
+
+
+if __name__ == "__main__":
+    main()
