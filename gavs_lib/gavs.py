@@ -127,6 +127,8 @@ class FrozenSAM(nn.Module):
         ValueError: a SAM that carries adapters already, or `tune_from` outside 0..depth.
     """
 
+    framewise = True  # each frame is segmented by itself: a batch may leave frames out, or mix those of several clips
+
     def __init__(
         self, sam: Sam, config: GAVSConfig | None = None, adapter: Callable[[int], nn.Module] | None = None
     ) -> None:

@@ -17,21 +17,17 @@ def slow_log_mel(wave):
         return 1127 * np.log(1 + hertz / 700)
 
     step = (mel(7500) - mel(125)) / 65
+    weights = np.zeros((64, 257))
+    for band in range(64):
+        for k in range(1, 257):  # DC has no weight
+            # 0 at the left foot of the triangle, 1 at its peak, 2 at its right foot
+            position = (mel(k * 16000 / 512) - mel(125) - band * step) / step
+            weights[band, k] = max(0.0, min(position, 2 - position))
     frames = []
     for start in range(0, len(wave) - 400 + 1, 160):
         piece = wave[start : start + 400] * window
         magnitude = np.sqrt((cosines @ piece) ** 2 + (sines @ piece) ** 2)
-        bands = []
-        for band in range(64):
-            left = mel(125) + band * step
-            total = 0.0
-            for k in range(1, 257):  # DC has no weight
-                position = (
-                    mel(k * 16000 / 512) - left
-                ) / step  # 0 at the left foot, 1 at the peak, 2 at the right foot
-                total += max(0.0, min(position, 2 - position)) * magnitude[k]
-            bands.append(np.log(total + 0.01))
-        frames.append(bands)
+        frames.append(np.log(weights @ magnitude + 0.01))
     return np.array(frames)
 
 

@@ -1,4 +1,4 @@
-"""The AVSBench-semantic reader and checker, on a small folder written here, with the published quirks and with damage."""
+"""The AVSBench-semantic reader and checker on a small folder written here, with the published quirks and damage."""
 
 import csv
 import subprocess

@@ -19,7 +19,9 @@ def tone(seconds, rate, hertz=440.0):
     return (0.4 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
-def write_video(path, seconds=3.0, audio=True, sample_rate=44100, channels=2, fps=RATE, sound_delay=0.0, **options):
+def write_video(
+    path, seconds=3.0, audio=True, sample_rate=44100, channels=2, fps=RATE, sound_delay=0.0, white_columns=0, **options
+):
     """H.264 and AAC; the colour changes by the second; left channel a tone, right one silent."""
     with av.open(str(path), "w", **options) as container:
         video = container.add_stream("libx264", rate=fps)
@@ -32,6 +34,7 @@ def write_video(path, seconds=3.0, audio=True, sample_rate=44100, channels=2, fp
         for i in range(round(seconds * fps)):
             picture = np.empty((HEIGHT, WIDTH, 3), np.uint8)
             picture[:] = COLOURS[int(i / fps) % len(COLOURS)]
+            picture[:, :white_columns] = 255
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = i, Fraction(1, fps)
             container.mux(video.encode(frame))
@@ -101,14 +104,18 @@ def test_other_containers_and_slow_videos_are_read(tmp_path):
 
 
 def test_a_video_recorded_upright_is_turned_upright(tmp_path):
-    path = write_video(tmp_path / "phone.mp4")
+    path = write_video(tmp_path / "phone.mp4", white_columns=16)
     data = bytearray(path.read_bytes())
     # The display matrix ends 8 bytes before the track header's end; this one turns a quarter clockwise.
     header = data.index(b"tkhd") - 4
     matrix = [0, 1 << 16, 0, -(1 << 16) & 0xFFFFFFFF, 0, 0, HEIGHT << 16, 0, 1 << 30]
     data[header + 48 : header + 84] = b"".join(value.to_bytes(4, "big") for value in matrix)
     path.write_bytes(data)
-    assert read_clip(path).frames.shape == (3, WIDTH, HEIGHT, 3)
+    clip = read_clip(path)
+    assert clip.frames.shape == (3, WIDTH, HEIGHT, 3)
+    assert clip.frames[:, :14].min() > 240 and clip.frames[:, 18:].mean() < 200  # what was left is now on top
+    out = write_overlay_video(tmp_path / "out.mp4", path, np.zeros((3, 4, 4), bool), clip.waveform, clip.sample_rate)
+    assert np.abs(read_clip(out).frames.astype(int) - clip.frames).mean() < 4
 
 
 def test_a_clip_without_sound_says_so_and_what_to_do(tmp_path):

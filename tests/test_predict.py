@@ -192,6 +192,13 @@ def test_a_sound_file_is_refused_because_it_has_no_picture(tmp_path, own, capsys
     assert "has no picture" in refused(capsys, tmp_path / "sound.m4a", *options(own))
 
 
+def test_a_silent_sound_track_is_segmented_with_a_warning_of_one_line(tmp_path, own, capsys):
+    clip = film(tmp_path / "mute.mp4", np.zeros((2, 64, 64, 3), np.uint8), np.zeros(2 * SAMPLE_RATE))
+    assert main([str(clip), "--out", str(tmp_path / "out"), *options(own)]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert len(lines) == 1 and "silent from end to end" in lines[0]
+
+
 def test_weights_that_do_not_fit_are_refused_by_name(tmp_path, own, capsys, monkeypatch):
     clip = toy_film(tmp_path / "toys.mp4")
     rest = {name: path for name, path in own.items() if name != "weights"}
@@ -269,3 +276,5 @@ def test_a_film_is_read_back_as_it_was_drawn(tmp_path):
     assert seen.frames.shape == drawn.frames.shape
     assert np.abs(seen.frames.astype(int) - drawn.frames).mean() < 12
     assert len(seen.waveform) == pytest.approx(len(drawn.waveform), abs=2048)
+    loudness = [float(np.sqrt(np.mean(wave**2))) for wave in (seen.waveform, drawn.waveform)]
+    assert loudness[0] == pytest.approx(loudness[1], rel=0.1)

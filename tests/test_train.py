@@ -468,6 +468,29 @@ def test_learning_rates_by_hand():
 # ---- batches and predictions
 
 
+def test_frames_left_out_change_no_mask_and_no_gradient_of_the_others():
+    model = mini_gavs()[0].eval()
+    device = torch.device("cpu")
+    torch.manual_seed(3)
+    size = model.sam.image_encoder.img_size
+    batch = {"images": torch.rand(2, 3, 3, size, size) * 255, "audio": torch.randn(2, 3, 128)}
+    used = torch.tensor([[True, False, True], [False, True, False]])
+
+    def run(marked):
+        model.zero_grad()
+        output = train._forward(model, batch, device, marked)
+        (output.mask_logits[used].square().mean() + output.visual_cue[used].square().mean()).backward()
+        gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+        return output, gradients
+
+    whole, expected = run(torch.ones_like(used))
+    part, found = run(used)
+    assert torch.allclose(part.mask_logits[used], whole.mask_logits[used], atol=1e-4)
+    assert torch.allclose(part.visual_cue[used], whole.visual_cue[used], atol=1e-5)
+    assert not part.mask_logits[~used].any()
+    assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in zip(found, expected, strict=True))
+
+
 def test_collate_fills_short_clips_and_marks_what_is_real():
     batch = collate([Clips(3, 1)[0], Clips(3, 1)[2]])
     assert batch["prefix"].shape == (2, 4, 4, 4, 6) and batch["masks"].shape == (2, 4, 8, 8)

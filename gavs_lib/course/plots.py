@@ -303,14 +303,14 @@ def similarities(matrix: np.ndarray, title: str) -> Figure:
     """Cosine similarities of pictures (rows) and sounds (columns) as a heat map; the diagonal is who belongs together.
 
     Args:
-        matrix: [N, N], -1 to 1.
+        matrix: [N, N], -1 to 1; the colours span its own range.
         title: of the figure.
     """
     matrix = np.asarray(matrix)
     count = len(matrix)
     with plt.rc_context(_STYLE):
         figure, axis = plt.subplots(figsize=(5.2, 4.4), layout="constrained")
-        image = axis.imshow(matrix, cmap="cividis", vmin=-1, vmax=1)
+        image = axis.imshow(matrix, cmap="cividis")
         for i in range(count):
             axis.add_patch(plt.Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=SOUNDING, linewidth=2))
         ticks = _spread(count, 8)

@@ -42,6 +42,7 @@ FACTORS = (FAMILIES, SIZES, MATERIALS)
 FACTOR_COUNT = sum(map(len, FACTORS))
 _PICTURE_ORDER = np.random.default_rng(1).permutation(FACTOR_COUNT)
 _SOUND_ORDER = np.random.default_rng(2).permutation(FACTOR_COUNT)
+_SAVE_EVERY = 100  # steps
 
 
 def factor_vector(toy: Toy) -> np.ndarray:
@@ -71,10 +72,10 @@ class PretrainConfig:
     sound_batch: int = 64
     sound_lr: float = 1e-3
     pictures: int = 9000
-    picture_steps: int = 1200
+    picture_steps: int = 1700
     picture_batch: int = 16
-    picture_lr: float = 8e-4
-    factor_prompts: int = 4
+    picture_lr: float = 1e-3
+    factor_prompts: int = 3
     autocast: bool = True
     compile: bool = False
 
@@ -214,7 +215,12 @@ def _picture_loss(model: PromptedSam, pictures, owners, classes, config: Pretrai
         under[b] = table[owners[b]]
     side = embedding.shape[-1]
     shares = F.adaptive_avg_pool2d(torch.from_numpy(under).permute(0, 3, 1, 2), side)
-    dense = F.binary_cross_entropy_with_logits(model.reader(embedding), shares[:, _PICTURE_ORDER.copy()])
+    reading = F.binary_cross_entropy_with_logits(
+        model.reader(embedding), shares[:, _PICTURE_ORDER.copy()], reduction="none"
+    )
+    # Most of a picture is floor; unweighted, learning to say "nothing here" would drown the factors.
+    weight = 0.1 + shares.sum(1, keepdim=True)
+    dense = (reading * weight).sum() / (weight.sum() * FACTOR_COUNT)
 
     factor_hot, factor_masks = zip(
         *[_factor_prompts(o, c, config.factor_prompts, rng) for o, c in zip(owners, classes)]
@@ -324,7 +330,7 @@ def _train(model: nn.Module, loss_at, steps: int, lr: float, config: PretrainCon
         schedule.step()
         mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
         bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
-        if (step + 1) % 100 == 0 or step + 1 == steps:
+        if (step + 1) % _SAVE_EVERY == 0 or step + 1 == steps:
             state = {
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),

@@ -41,8 +41,8 @@ MODELS = {"gavs": GAVS, "gavs_deaf": GAVS, "audio_sam": AudioSAM, "sam_fusion": 
 # Chosen on the validation clips (seen and unseen-validation), see data/results/tuning.csv.
 MINI_CONFIG = GAVSConfig(adapter_width=32, cola_width=32)
 MINI_TRAINING = FitConfig(
-    epochs=10,
-    batch_size=16,
+    epochs=6,
+    batch_size=8,
     lr=1e-3,
     schedule="cosine",
     warmup_steps=20,
@@ -50,6 +50,7 @@ MINI_TRAINING = FitConfig(
     semantic_weight=0.1,
     margin=0.3,
     exclude_same_class=True,
+    labelled_frames_only=True,
 )
 TRAIN_PARTS = {part: DEFAULT_COUNTS[part] for part in (("v1s", "train"), ("v1m", "train"))}
 VAL_PARTS = {part: DEFAULT_COUNTS[part] for part in (("v1s", "val"), ("v1m", "val"))}

@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 from tqdm.auto import tqdm
 
+from gavs_lib.gavs import Output
 from gavs_lib.lab.weights import frozen_fingerprint, load_trained, model_config, save_trained, write_atomically
 from gavs_lib.losses import clip_average, segmentation_loss, semantic_loss
 from gavs_lib.metrics import AVSBENCH_THRESHOLD, mask_iou
@@ -63,6 +64,8 @@ class FitConfig:
         semantic_weight: lambda of eq. 11; 0: no semantic loss (not printed: *ours*).
         margin: m of eq. 10 (not printed: *ours*).
         exclude_same_class: clips with equal labels are no negatives of each other (False: *paper*).
+        labelled_frames_only: leave frames without a mask out of the training steps (*ours*). They teach the
+            segmentation nothing, and v1s labels one frame of five; the averages of eq. 9 then run over labelled frames.
         seed: of everything random.
         threshold: probability above which validation counts a pixel as sounding (AVSBench's; *release*: 0.4).
         val_every: epochs between validations; the last epoch is always validated.
@@ -82,6 +85,7 @@ class FitConfig:
     semantic_weight: float = 0.1
     margin: float = 0.5
     exclude_same_class: bool = False
+    labelled_frames_only: bool = False
     seed: int = 0
     threshold: float = AVSBENCH_THRESHOLD
     val_every: int = 1
@@ -211,7 +215,7 @@ def predict_masks(model: nn.Module, batch: dict) -> list[Tensor]:
     was_training = model.training
     model.eval()
     try:
-        logits = _forward(model, batch, device).mask_logits.float()
+        logits = _forward(model, batch, device, batch["frame_valid"]).mask_logits.float()
     finally:
         model.train(was_training)
     return [
@@ -403,8 +407,9 @@ class _Run:
     def _losses(self, batch: dict) -> tuple[Tensor, Tensor]:
         """Segmentation loss and semantic loss, over the clips of all processes."""
         config, accelerator = self.config, self.accelerator
+        used = batch["has_mask"] if config.labelled_frames_only else batch["frame_valid"]
         with accelerator.autocast():
-            output = _forward(self.network, batch, accelerator.device)
+            output = _forward(self.network, batch, accelerator.device, used)
         masks = _at_size(batch["masks"], output.mask_logits.shape[-2:])
         # Gradients are averaged over processes, so each divides by the average number of labelled frames.
         labelled = accelerator.reduce(batch["has_mask"].sum().float(), "mean")
@@ -413,8 +418,8 @@ class _Run:
         )
         if output.visual_cue is None or config.semantic_weight == 0:
             return segmentation, torch.zeros((), device=segmentation.device)
-        visual = clip_average(output.visual_cue.float(), batch["frame_valid"])
-        audio = clip_average(batch["audio"], batch["frame_valid"])
+        visual = clip_average(output.visual_cue.float(), used)
+        audio = clip_average(batch["audio"], used)
         labels = batch["label"]
         scale = 1
         if accelerator.num_processes > 1:
@@ -466,7 +471,7 @@ class _Run:
         self.network.eval()
         for batch in self.val_loader:
             with torch.no_grad(), self.accelerator.autocast():
-                logits = _forward(self.model, batch, self.accelerator.device).mask_logits
+                logits = _forward(self.model, batch, self.accelerator.device, batch["frame_valid"]).mask_logits
             videos = []
             for item, (masks, flags) in enumerate(zip(batch["masks"], batch["has_mask"])):
                 # A video without a label scores NaN, and is left out below.
@@ -521,13 +526,30 @@ class _Batches(BatchSampler):
             yield order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
 
-def _forward(model: nn.Module, batch: dict, device: torch.device):
-    images, prefix = batch.get("images"), batch.get("prefix")
-    return model(
-        images=None if images is None else images.to(device),
-        audio=batch["audio"].to(device),
-        prefix=None if prefix is None else prefix.to(device).float(),
-    )
+def _forward(model: nn.Module, batch: dict, device: torch.device, used: Tensor) -> Output:
+    """Run the model on the frames marked in `used` [B, T]; outputs of the others are zeros.
+
+    Models that look at each frame by itself (`framewise`) get these frames as one long clip: neither padding nor, in
+    training, frames without a mask are computed. Any other model gets whole clips.
+    """
+    inputs = {name: batch[name].to(device) for name in ("images", "prefix", "audio") if name in batch}
+    used = used.to(device)
+    framewise = getattr(getattr(model, "module", model), "framewise", False) and not bool(used.all())
+    if framewise:
+        inputs = {name: tensor[used][None] for name, tensor in inputs.items()}
+    if "prefix" in inputs:
+        inputs["prefix"] = inputs["prefix"].float()
+    output = model(images=inputs.get("images"), audio=inputs["audio"], prefix=inputs.get("prefix"))
+    if not framewise:
+        return output
+    return Output(*(None if values is None else _spread(values[0], used) for values in output))
+
+
+def _spread(values: Tensor, used: Tensor) -> Tensor:
+    """Put [N, ...] at the N places marked in `used` [B, T]: [B, T, ...], zeros elsewhere."""
+    spread = values.new_zeros(*used.shape, *values.shape[1:])
+    spread[used] = values
+    return spread
 
 
 def _at_size(masks: Tensor | list[Tensor], size: torch.Size) -> Tensor:

@@ -1,0 +1,121 @@
+"""The shipped models hear: asserted on clips that no training and no choice has seen.
+
+Bounds are the course's promises; other seeds draw other clips, so the tests leave room for chance in neither direction
+but measure enough clips that a promise kept on average is kept here.
+"""
+
+import pytest
+import torch
+
+from gavs_lib._shipped import shipped_weights
+from gavs_lib.lab.evaluate import box_prompted, guesses, nearest_distractor, score, shuffled, silent, swap_test
+from gavs_lib.lab.shipped import KINDS, load_model
+from gavs_lib.lab.toyshop import toyshop_features
+from gavs_lib.lab.weights import load_tensors, verify_shipped
+from gavs_lib.sam import build_sam
+from gavs_lib.vggish import load_vggish
+from gavs_lib.world.folder import fingerprint
+
+SEED = 20261  # of the test clips; nothing was trained or chosen on it
+CLIPS = 80
+
+
+@pytest.fixture(scope="module")
+def ear():
+    return load_vggish("mini")
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {kind: load_model(kind)[0] for kind in ("gavs", "gavs_deaf")}
+
+
+@pytest.fixture(scope="module")
+def drawn(models, ear, tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    parts = [("v1s", "test"), ("v1m", "test"), ("v1s", "unseen_test")]
+    return {part: toyshop_features({part: CLIPS}, models["gavs"], ear, cache, seed=SEED) for part in parts}
+
+
+@pytest.fixture(scope="module")
+def hearing(models, drawn):
+    return {part: score(models["gavs"], features)["miou"].mean() for part, (_, features) in drawn.items()}
+
+
+@pytest.fixture(scope="module")
+def deaf(models, drawn, ear):
+    return {
+        part: score(models["gavs_deaf"], silent(features, ear))["miou"].mean() for part, (_, features) in drawn.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def pairs(models, drawn, ear):
+    """Swap tests on scenes with a same-family pair or two, and enough of other pairs."""
+    return {split: swap_test(models["gavs"], ear, drawn["v1s", split][0]) for split in ("test", "unseen_test")}
+
+
+def test_every_shipped_file_is_whole_and_knows_this_world():
+    assert verify_shipped() == []
+    stale = [
+        name
+        for name in ("sam_mini", "vggish_mini", *KINDS)
+        if load_tensors(shipped_weights(name))[1]["world"] != fingerprint()
+    ]
+    assert not stale, f"made in another world than {fingerprint()}: {', '.join(stale)}; train them again"
+
+
+def test_gavs_scores_30_points_more_than_its_deaf_twin_on_single_sources(hearing, deaf):
+    assert hearing["v1s", "test"] - deaf["v1s", "test"] >= 0.30
+
+
+def test_gavs_scores_15_points_more_than_its_deaf_twin_on_several_sources(hearing, deaf):
+    assert hearing["v1m", "test"] - deaf["v1m", "test"] >= 0.15
+
+
+def test_wrong_sound_and_silence_cost_gavs_its_score(models, drawn, hearing, ear):
+    _, features = drawn["v1s", "test"]
+    assert score(models["gavs"], shuffled(features))["miou"].mean() < hearing["v1s", "test"] - 0.3
+    assert score(models["gavs"], silent(features, ear))["miou"].mean() < hearing["v1s", "test"] - 0.3
+
+
+def test_gavs_closes_most_of_the_gap_to_sam_prompted_by_the_true_box(drawn, hearing, deaf):
+    made, _ = drawn["v1s", "test"]
+    ceiling = box_prompted(build_sam("mini", checkpoint="shipped"), made)["miou"].mean()
+    low = deaf["v1s", "test"]
+    assert (hearing["v1s", "test"] - low) / (ceiling - low) >= 0.7
+
+
+def test_the_mask_moves_to_the_toy_that_is_played(pairs):
+    across = pairs["test"].query("not same_family")
+    assert len(across) > 60
+    assert across["moves"].mean() >= 0.85
+
+
+def test_gavs_finds_toys_of_unseen_combinations(drawn, hearing):
+    made, _ = drawn["v1s", "unseen_test"]
+    assert hearing["v1s", "unseen_test"] >= 0.70
+    assert hearing["v1s", "unseen_test"] > guesses(made)["exclusion"].mean() + 0.1
+
+
+def test_the_mask_moves_between_unseen_toys_of_one_family(pairs):
+    within = pairs["unseen_test"].query("same_family")
+    assert len(within) >= 20
+    assert within["moves"].mean() >= 0.80
+
+
+def test_an_unseen_toy_beside_its_kin_is_still_found(models, drawn):
+    made, features = drawn["v1s", "unseen_test"]
+    kin = [i for i, recipe in enumerate(made) if nearest_distractor(recipe) != "other family"]
+    assert len(kin) >= 15
+    assert score(models["gavs"], features.subset(kin))["miou"].mean() >= 0.6
+
+
+def test_two_loads_of_a_shipped_model_agree(models):
+    again, notes = load_model("gavs")
+    assert notes["kind"] == "GAVS" and notes["seed"] == 0
+    audio, prefix = torch.randn(1, 1, 128), torch.randn(1, 1, 16, 16, 128)
+    with torch.no_grad():
+        assert torch.equal(
+            again(None, audio, prefix=prefix).mask_logits, models["gavs"](None, audio, prefix=prefix).mask_logits
+        )

@@ -1,0 +1,141 @@
+"""The course's figures: what they show, that they are labelled, and that they refuse what does not fit."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from gavs_lib.course import plots
+from gavs_lib.course.widgets import png
+
+RNG = np.random.default_rng(0)
+FRAMES = RNG.integers(0, 256, size=(5, 32, 32, 3), dtype=np.uint8)
+MASKS = np.zeros((5, 32, 32), dtype=bool)
+MASKS[:, 8:24, 8:24] = True
+SCORES = pd.DataFrame(
+    [
+        ("v1s", "GAVS", 0.8, 0.7, 0.9, "hears"),
+        ("v1s", "deaf twin", 0.3, 0.2, 0.4, "deaf"),
+        ("v1m", "GAVS", 0.7, 0.6, 0.8, "hears"),
+        ("v1m", "random", 0.4, 0.4, 0.4, "guess"),
+    ],
+    columns=["group", "name", "value", "low", "high", "kind"],
+)
+EPOCHS = [{"epoch": e, "segmentation": 1 / e, "semantic": 0.3, "miou": None if e == 1 else 0.1 * e} for e in (1, 2, 3)]
+FIGURES = {
+    "clip_sheet": lambda: plots.clip_sheet(FRAMES, {"picture": None, "GAVS": MASKS}, "a clip", truth=MASKS),
+    "sound": lambda: plots.sound(np.sin(np.arange(32000) / 9), 16000, "a sound", {"bell": [True, False]}),
+    "voices": lambda: plots.voices(FRAMES[0], ["small-wood-bell", "drum"], {"GAVS": MASKS[:2]}, "voices", MASKS[:2]),
+    "pictures": lambda: plots.pictures({"one": FRAMES[0], "two": MASKS[0]}, "pictures", colorbar="share"),
+    "scores": lambda: plots.scores(SCORES, "scores"),
+    "curves": lambda: plots.curves({"GAVS": EPOCHS, "deaf twin": EPOCHS}, "training", margin=0.3),
+    "similarities": lambda: plots.similarities(np.eye(12) - 0.2, "similarities"),
+    "mask_at": lambda: plots.mask_at(FRAMES[0], 0.8 * MASKS[0], MASKS[0], 0.5, "threshold"),
+    "pixel_loss": lambda: plots.pixel_loss("one pixel"),
+    "architecture": lambda: plots.architecture("GAVS"),
+}
+
+
+def texts(figure: Figure) -> str:
+    """Everything that is written in a figure."""
+    found = [figure.get_suptitle()]
+    for axis in figure.axes:
+        found += [axis.get_title(), axis.get_title("left"), axis.get_xlabel(), axis.get_ylabel()]
+        found += [text.get_text() for text in axis.texts]
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_has_a_title_fits_a_narrow_page_and_is_left_to_the_caller(name):
+    before = plt.get_fignums()
+    figure = FIGURES[name]()
+    assert isinstance(figure, Figure) and figure.get_suptitle()
+    assert figure.get_figwidth() <= plots.WIDTH
+    assert plt.get_fignums() == before, "an open figure would be shown twice"
+    figure.canvas.draw()
+    written = [text for text in figure.findobj(plt.Text) if text.get_text() and text.get_visible()]
+    # 6.4 inches shown 400 pixels wide: 11 points become 9.5 pixels.
+    assert min(text.get_fontsize() for text in written) >= 11
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_same_input_gives_the_same_picture(name):
+    assert png(FIGURES[name]()) == png(FIGURES[name]())
+
+
+def test_an_overlay_is_orange_at_the_edge_and_fades_the_rest():
+    shown = plots.overlay(FRAMES[0], MASKS[0])
+    assert shown.shape == (32, 32, 3) and 0 <= shown.min() and shown.max() <= 1
+    assert np.allclose(shown[8, 8], to_rgb(plots.SOUNDING))
+    inside = 0.55 * FRAMES[0, 16, 16] / 255 + 0.45 * np.array(to_rgb(plots.SOUNDING))
+    assert np.allclose(shown[16, 16], inside)
+    picture = FRAMES[0, 0, 0] / 255
+    assert np.allclose(shown[0, 0], 0.45 * picture + 0.35 * picture.mean())
+
+
+def test_an_overlay_without_a_mask_is_the_picture():
+    assert np.allclose(plots.overlay(FRAMES[0], None), FRAMES[0] / 255)
+
+
+def test_an_overlay_refuses_a_mask_of_another_size():
+    with pytest.raises(ValueError, match=r"\[16, 16\].*\[32, 32\]"):
+        plots.overlay(FRAMES[0], MASKS[0, ::2, ::2])
+
+
+def test_functions_leave_their_input_alone():
+    frames, masks = FRAMES.copy(), MASKS.copy()
+    plots.clip_sheet(frames, {"GAVS": masks}, "a clip", truth=masks)
+    assert np.array_equal(frames, FRAMES) and np.array_equal(masks, MASKS)
+
+
+def test_a_long_clip_shows_five_evenly_spaced_seconds():
+    figure = plots.clip_sheet(np.repeat(FRAMES, 2, axis=0), {"picture": None}, "ten seconds")
+    assert [axis.get_title() for axis in figure.axes] == ["0 s", "2 s", "4 s", "7 s", "9 s"]
+
+
+def test_the_swap_figure_names_every_voice():
+    assert "plays:\nsmall wood\nbell" in texts(FIGURES["voices"]())
+
+
+def test_bars_are_orange_for_hearing_and_blue_for_deaf():
+    figure = plots.scores(SCORES, "scores")
+    colors = [to_rgb(bar.get_facecolor()) for bar in figure.axes[0].patches]  # drawn from below
+    assert colors == [to_rgb(plots.SILENT), to_rgb(plots.SOUNDING)]
+    assert "0.80" in texts(figure) and "v1m" in texts(figure)
+
+
+def test_scores_refuse_a_table_that_lacks_a_column_or_has_an_unknown_kind():
+    with pytest.raises(ValueError, match="lacks columns.*low"):
+        plots.scores(SCORES.drop(columns="low"), "scores")
+    with pytest.raises(ValueError, match="kinds.*blind"):
+        plots.scores(SCORES.assign(kind="blind"), "scores")
+
+
+def test_curves_leave_out_epochs_that_were_not_validated():
+    figure = plots.curves({"GAVS": EPOCHS}, "training")
+    assert len(figure.axes) == 2, "without a margin there is no semantic panel"
+    line = figure.axes[1].lines[0]
+    assert list(line.get_xdata()) == [2, 3]
+
+
+def test_the_threshold_figure_writes_the_iou_there():
+    probability = np.zeros((32, 32))
+    probability[8:24, 8:16] = 0.9  # half of the mask
+    probability[8:24, 16:24] = 0.4  # the other half
+    assert "IoU 0.50 at 0.50" in texts(plots.mask_at(FRAMES[0], probability, MASKS[0], 0.5, "threshold"))
+    assert "IoU 1.00 at 0.30" in texts(plots.mask_at(FRAMES[0], probability, MASKS[0], 0.3, "threshold"))
+
+
+def test_an_empty_truth_scores_the_share_left_unmarked():
+    empty = np.zeros((32, 32), dtype=bool)
+    # 16 * 16 of 32 * 32 pixels are marked: 1 - 1/4
+    assert "IoU 0.75" in texts(plots.mask_at(FRAMES[0], MASKS[0].astype(float), empty, 0.5, "threshold"))
+
+
+def test_the_colours_of_sounding_and_silent_differ_in_brightness_too():
+    def brightness(color: str) -> float:
+        return float(np.dot(to_rgb(color), (0.299, 0.587, 0.114)))
+
+    assert abs(brightness(plots.SOUNDING) - brightness(plots.SILENT)) > 0.2

@@ -1,0 +1,100 @@
+"""The course's widgets: they show what the pure functions draw, follow their controls, and leave nothing behind."""
+
+import io
+import statistics
+import time
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import soundfile
+
+from gavs_lib.course import plots, widgets
+
+RNG = np.random.default_rng(0)
+FRAMES = RNG.integers(0, 256, size=(5, 128, 128, 3), dtype=np.uint8)
+TRUTH = np.zeros((3, 5, 128, 128), dtype=bool)
+for voice in range(3):
+    TRUTH[voice, :, 40 * voice : 40 * voice + 30, 20:60] = True
+NAMES = ["small-wood-bell", "large-glass-car", "small-metal-horn"]
+SOUNDS = [np.full(16000, 0.1 * (voice + 1), dtype=np.float32) for voice in range(3)]
+ANSWER_SECONDS = 0.3
+
+
+def player() -> ipywidgets.VBox:
+    return widgets.voice_player(FRAMES, NAMES, {"GAVS": TRUTH, "deaf twin": TRUTH[[0, 0, 0]]}, SOUNDS, 16000, TRUTH)
+
+
+def explorer() -> ipywidgets.VBox:
+    return widgets.mask_explorer(FRAMES, 0.7 * TRUTH[0], TRUTH[0])
+
+
+def test_choosing_a_voice_moves_the_mask_and_changes_the_sound():
+    box = player()
+    pictures, sounds = {box.picture.value}, {box.sound.value}
+    for voice in (1, 2):
+        box.voice.value = voice
+        pictures.add(box.picture.value)
+        sounds.add(box.sound.value)
+        heard, rate = soundfile.read(io.BytesIO(box.sound.value))
+        assert rate == 16000 and np.allclose(heard, SOUNDS[voice], atol=1e-4)
+    assert len(pictures) == len(sounds) == 3
+    box.voice.value = 0
+    assert box.picture.value in pictures, "the same choice shows the same picture"
+
+
+def test_the_player_shows_what_the_pure_functions_draw():
+    box = player()
+    box.voice.value, box.second.value = 2, 3
+    shown = {"GAVS": TRUTH[2, 3], "deaf twin": TRUTH[0, 3], "truth": TRUTH[2, 3]}
+    images = {name: plots.overlay(FRAMES[3], mask) for name, mask in shown.items()}
+    assert box.picture.value == widgets.png(plots.pictures(images, "second 3, the small-metal-horn plays"))
+
+
+def test_the_explorer_shows_what_the_pure_function_draws():
+    box = explorer()
+    box.second.value, box.threshold.value = 4, 0.8
+    figure = plots.mask_at(FRAMES[4], 0.7 * TRUTH[0, 4], TRUTH[0, 4], 0.8, "second 4")
+    assert box.picture.value == widgets.png(figure)
+
+
+@pytest.mark.parametrize("make", [player, explorer])
+def test_a_widget_answers_within_300_milliseconds(make):
+    box = make()
+    taken = []
+    for second in (1, 2, 3, 4, 0):
+        begun = time.perf_counter()
+        box.second.value = second
+        taken.append(time.perf_counter() - begun)
+    assert statistics.median(taken) < ANSWER_SECONDS
+
+
+@pytest.mark.parametrize("make", [player, explorer])
+def test_making_a_widget_again_leaves_no_figure_and_shares_nothing(make):
+    before = plt.get_fignums()
+    first, second = make(), make()
+    old = first.picture.value
+    second.second.value = 4
+    assert first.picture.value == old and first.second.value == 0
+    assert len([child for child in second.children if isinstance(child, ipywidgets.Image)]) == 1
+    assert plt.get_fignums() == before
+
+
+@pytest.mark.parametrize("make", [player, explorer])
+def test_every_control_is_one_that_the_keyboard_reaches_and_says_what_it_is(make):
+    box = make()
+    used = [child for child in box.children if not isinstance(child, ipywidgets.Image | ipywidgets.Audio)]
+    assert used
+    for control in used:
+        assert isinstance(control, ipywidgets.Dropdown | ipywidgets.IntSlider | ipywidgets.FloatSlider)
+        assert control.description and control.tabbable is not False
+
+
+def test_sound_does_not_start_by_itself():
+    assert player().sound.autoplay is False
+
+
+def test_a_missing_sound_is_named():
+    with pytest.raises(ValueError, match="'sounds': 2"):
+        widgets.voice_player(FRAMES, NAMES, {"GAVS": TRUTH}, SOUNDS[:2], 16000)
