@@ -72,7 +72,7 @@ class PretrainConfig:
     sound_batch: int = 64
     sound_lr: float = 1e-3
     pictures: int = 9000
-    picture_steps: int = 1700
+    picture_steps: int = 2400
     picture_batch: int = 16
     picture_lr: float = 1e-3
     factor_prompts: int = 3
