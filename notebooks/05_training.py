@@ -156,11 +156,16 @@ def new_model() -> GAVS:
 
 
 model, vggish = new_model(), load_vggish(vggish_checkpoint).to(device)
-begun = time.perf_counter()
-features = {
-    split: extract_features(clips, model, vggish, cache, cache_budget=cache_budget) for split, clips in data.items()
-}
-print(f"{sum(map(len, features.values()))} clips in {time.perf_counter() - begun:.1f} s; the next time they are found")
+
+# %%
+for call in ("first", "second"):
+    begun = time.perf_counter()
+    features = {
+        split: extract_features(clips, model, vggish, cache, cache_budget=cache_budget, progress=call == "first")
+        for split, clips in data.items()
+    }
+    print(f"{call} call: {sum(map(len, features.values()))} clips in {time.perf_counter() - begun:.1f} s")
+assert all(len(features[split]) == len(data[split]) for split in splits)
 
 # %% [markdown]
 # **We expect** the model to give the same masks from the prefix as from the pictures, and to be faster.

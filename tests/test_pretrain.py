@@ -13,7 +13,7 @@ from gavs_lib.sam import build_sam
 from gavs_lib.world.objects import TOYS, Toy
 
 TINY = PretrainConfig(
-    clips=2, sound_steps=4, sound_batch=4, pictures=4, picture_steps=4, picture_batch=2, autocast=False
+    clips=2, sound_steps=4, sound_batch=4, pictures=4, picture_steps=4, picture_batch=2, workers=1, autocast=False
 )
 
 

@@ -50,6 +50,7 @@ MINI_TRAINING = FitConfig(
     margin=0.3,
     exclude_same_class=True,
     labelled_frames_only=True,
+    val_every=2,
 )
 TRAIN_PARTS = {part: DEFAULT_COUNTS[part] for part in (("v1s", "train"), ("v1m", "train"))}
 VAL_PARTS = {part: DEFAULT_COUNTS[part] for part in (("v1s", "val"), ("v1m", "val"))}
