@@ -1,4 +1,4 @@
-# Every target below `env` is one line over `python -m ...`; without make, type that line in an environment made by
+# Every target below `env` only calls `python -m ...`; without make, type its lines in an environment made by
 #   pip install -c constraints.txt -e ".[course,grading,test]"
 # Variables of the command line (`make run PROFILE=full`) count; of the same names in the environment, only PYTHON and
 # PIP_ARGS do, so that a PROFILE that some other program exports changes nothing here.
@@ -83,5 +83,5 @@ figures: env  ## draw the pictures of the README anew
 	$(BIN)/python -m gavs_lib.course figures $(ARGS)
 
 clean:  ## remove what runs left (build, caches, generated data); the environment stays
-	rm -rf build dist .cache data/generated .pytest_cache .ruff_cache
+	rm -rf build notebooks/build dist .cache data/generated .pytest_cache .ruff_cache
 	find gavs_lib tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

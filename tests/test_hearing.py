@@ -11,7 +11,7 @@ from gavs_lib._shipped import shipped_weights
 from gavs_lib.lab.evaluate import box_prompted, guesses, nearest_distractor, score, shuffled, silent, swap_test
 from gavs_lib.lab.shipped import KINDS, load_model
 from gavs_lib.lab.toyshop import toyshop_features
-from gavs_lib.lab.weights import load_tensors, verify_shipped
+from gavs_lib.lab.weights import hash_tensors, load_tensors, verify_shipped
 from gavs_lib.sam import build_sam
 from gavs_lib.vggish import load_vggish
 from gavs_lib.world.folder import fingerprint
@@ -62,6 +62,9 @@ def test_every_shipped_file_is_whole_and_knows_this_world():
         for name in ("sam_mini", "vggish_mini", *KINDS)
         if load_tensors(shipped_weights(name))[1]["world"] != fingerprint()
     ]
+    ear = hash_tensors(load_vggish("mini").state_dict())
+    others = [name for name in KINDS if load_tensors(shipped_weights(name))[1]["inputs"]["vggish"] != ear]
+    assert not others, f"trained with another VGGish-mini than the shipped one: {', '.join(others)}"
     assert not stale, f"made in another world than {fingerprint()}: {', '.join(stale)}; train them again"
 
 

@@ -97,6 +97,46 @@ def test_sound_that_starts_late_is_preceded_by_silence(tmp_path):
     assert np.abs(loud).max() > 0.3
 
 
+def test_a_hole_in_the_sound_is_silence_and_what_follows_keeps_its_time(tmp_path):
+    path = tmp_path / "hole.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=RATE)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        for i in range(4 * RATE):
+            frame = av.VideoFrame.from_ndarray(np.full((HEIGHT, WIDTH, 3), 90, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, RATE)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for start, hertz in ((0, 440.0), (3, 880.0)):
+            wave = (tone(1, 8000, hertz) * 32767).astype(np.int16)[None]
+            frame = av.AudioFrame.from_ndarray(wave, "s16", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = 8000, start * 8000, Fraction(1, 8000)
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    wave = read_clip(path).waveform
+    assert len(wave) == pytest.approx(4 * 8000, abs=200)
+    assert abs(loudest_hertz(wave[:7900], 8000) - 440) <= 2 and abs(loudest_hertz(wave[24100:], 8000) - 880) <= 2
+    assert np.abs(wave[8200:23800]).max() < 1e-3
+
+
+def test_a_cover_picture_is_no_film(tmp_path):
+    path = tmp_path / "song.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=44100, layout="mono")
+        cover = container.add_stream("png", rate=1)
+        cover.width, cover.height, cover.pix_fmt = WIDTH, HEIGHT, "rgb24"
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(np.full((HEIGHT, WIDTH, 3), 90, np.uint8), format="rgb24")
+        container.mux(cover.encode(picture))
+        frame = av.AudioFrame.from_ndarray(tone(1, 44100)[None], "fltp", "mono")
+        frame.sample_rate = 44100
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    with pytest.raises(ValueError, match="only a cover"):
+        read_clip(path)
+
+
 def test_other_containers_and_slow_videos_are_read(tmp_path):
     assert read_clip(write_video(tmp_path / "clip.mkv")).seconds == 3
     slow = read_clip(write_video(tmp_path / "slow.mp4", fps=1))  # frame i is on screen for the whole of second i

@@ -16,11 +16,12 @@ from gavs_lib.course.predict import load_predictor, main, predict, segment
 from gavs_lib.course.sheets import clip_sheet
 from gavs_lib.data import Clip, read_clip
 from gavs_lib.gavs import GAVS, GAVSConfig, Output
+from gavs_lib.lab.features import extract_features
 from gavs_lib.lab.toyshop import scene_clip
 from gavs_lib.lab.weights import load_tensors, save_tensors, save_trained
 from gavs_lib.metrics import mask_iou
 from gavs_lib.sam import build_sam
-from gavs_lib.vggish import VGGish
+from gavs_lib.vggish import VGGish, load_vggish
 from gavs_lib.world.folder import recipe, recipes
 from gavs_lib.world.sounds import SAMPLE_RATE
 
@@ -278,3 +279,15 @@ def test_a_film_is_read_back_as_it_was_drawn(tmp_path):
     assert len(seen.waveform) == pytest.approx(len(drawn.waveform), abs=2048)
     loudness = [float(np.sqrt(np.mean(wave**2))) for wave in (seen.waveform, drawn.waveform)]
     assert loudness[0] == pytest.approx(loudness[1], rel=0.1)
+
+
+def test_weights_that_were_trained_with_another_ear_are_refused_and_their_input_size_is_taken(tmp_path, own):
+    model = GAVS(build_sam("mini", own["sam_checkpoint"], image_size=64), GAVSConfig(adapter_width=8, cola_width=8))
+    clips = [scene_clip(recipe("v1s", "test", 0))]
+    features = extract_features(clips, model, load_vggish(own["vggish"]), tmp_path / "cache", progress=False)
+    mine = {**own, "weights": tmp_path / "mine.safetensors"}
+    save_trained(mine["weights"], model, {"inputs": features.inputs})
+    assert load_predictor(**mine)[0].sam.image_encoder.img_size == 64
+    assert load_predictor(**mine, image_size=128)[0].sam.image_encoder.img_size == 128
+    with pytest.raises(ValueError, match="another VGGish than the shipped"):
+        load_predictor(**{**mine, "vggish": None})

@@ -87,6 +87,15 @@ def test_values_are_typed_as_yaml_and_exponents_are_numbers(notebooks):
     assert plan(notebooks, "smoke", "00")[0].parameters["rate"] == 0.001
 
 
+def test_a_folder_typed_where_the_user_stands_means_the_same_in_the_notebook(notebooks, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for text in ("results", "here/results"):
+        steps = plan(notebooks, "quick", "00", {"output_dir": text, "name": "toy"})
+        assert steps[0].parameters == {"output_dir": str(tmp_path / text), "name": "toy"}
+    assert plan(notebooks, "quick", "00", {"name": "files/toy"})[0].parameters["name"] == str(tmp_path / "files/toy")
+    assert plan(notebooks, "quick", "00", {"name": ""})[0].parameters["name"] == ""
+
+
 @pytest.mark.parametrize("wanted", ["0", "00", "00_passes", "notebooks/00_passes.ipynb"])
 def test_a_notebook_is_selected_by_number_name_or_file(notebooks, wanted):
     assert [step.name for step in plan(notebooks, "quick", wanted)] == ["00_passes"]

@@ -430,6 +430,22 @@ def test_half_precision_trains_and_leaves_the_process_as_it_was(tmp_path, unbrok
     assert_equal(result_of(tmp_path / "exact")["log"], unbroken["log"])
 
 
+def test_a_clip_without_a_labelled_frame_is_named_where_only_such_frames_train(tmp_path, monkeypatch):
+    clips = Clips(4, seed=0)
+    monkeypatch.setattr(Clips, "uids", [item["uid"] for item in clips.items], raising=False)
+    flags = torch.ones(4, 4, dtype=torch.bool)
+    flags[2] = False
+    monkeypatch.setattr(Clips, "has_mask", flags, raising=False)
+    config = FitConfig(steps=1, batch_size=2, labelled_frames_only=True)
+    with pytest.raises(ValueError, match="1 clips without a labelled frame, such as clip2"):
+        fit(TinySegmenter(), clips, None, config, tmp_path / "run", progress=False)
+
+
+def test_weights_say_what_they_were_trained_on(tmp_path):
+    fit(TinySegmenter(), Clips(2, 0), None, FitConfig(steps=1), tmp_path, progress=False, notes={"world": "shop"})
+    assert load_tensors(tmp_path / "best.safetensors")[1]["world"] == "shop"
+
+
 def test_frozen_parameters_stay_as_they_are(tmp_path):
     model, _ = run_tiny(tmp_path)
     assert torch.equal(model.frozen.weight, TinySegmenter(0).frozen.weight)

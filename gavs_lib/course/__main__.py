@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     data = commands.add_parser("data", help="write the miniature world as an AVSBench-semantic folder")
     data.add_argument(
-        "--root", type=Path, default=Path("data/generated/world"), help="folder to write (default: %(default)s)"
+        "--root", type=Path, help="folder to write (default: data/generated/world, with _<rotation> for all but 0)"
     )
     data.add_argument("--rotation", type=int, default=0, choices=range(4), help="which combinations are unseen")
     data.add_argument("--seed", type=int, default=0)
@@ -91,7 +91,13 @@ def main(argv: list[str] | None = None) -> int:
 
     from gavs_lib.world.folder import write_folder
 
-    write_folder(arguments.root, rotation=arguments.rotation, seed=arguments.seed)
+    root = arguments.root or Path("data/generated/world" + (f"_{arguments.rotation}" if arguments.rotation else ""))
+    try:
+        write_folder(root, rotation=arguments.rotation, seed=arguments.seed)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"the toy shop is in {root}")
     return 0
 
 

@@ -33,7 +33,7 @@ from gavs_lib.course.sheets import clip_sheet, save_picture
 from gavs_lib.data import Clip, read_clip, write_masks, write_overlay_video
 from gavs_lib.gavs import GAVS, GAVSConfig
 from gavs_lib.lab.features import resize_frames
-from gavs_lib.lab.weights import load_tensors, load_trained
+from gavs_lib.lab.weights import hash_tensors, load_tensors, load_trained
 from gavs_lib.metrics import AVSBENCH_THRESHOLD
 from gavs_lib.sam import SAM_SIZES, build_sam, fuse_attention
 from gavs_lib.vggish import load_vggish
@@ -93,7 +93,7 @@ def predict(
         threshold: a pixel is marked where its probability exceeds this, between 0 and 1.
         seconds: read at most so many; None: all. A last part of a second is left out.
         sam, sam_checkpoint, image_size: the foundation model that the weights were trained on, as for `build_sam`;
-            None stands for the shipped SAM-mini, and for the model's own size.
+            None stands for the shipped SAM-mini, and for the size that the weights were trained at.
         vggish: the ear that the weights were trained with, as for `load_vggish`; None: the shipped VGGish-mini.
         progress: show a progress bar.
         say: called with every line of the report.
@@ -173,13 +173,21 @@ def load_predictor(
             f"{', '.join(MODELS)}, as save_trained writes them."
         )
     known = {name: value for name, value in notes["config"].items() if name in GAVSConfig.__dataclass_fields__}
+    inputs = notes.get("inputs") or {}
+    ear = load_vggish(vggish or "mini")
+    if inputs and inputs["vggish"] != hash_tensors(ear.state_dict()):
+        raise ValueError(
+            f"{weights}: trained on the embeddings of another VGGish than {vggish or 'the shipped VGGish-mini'}. "
+            "Give the one it was trained with (--vggish), or train anew."
+        )
+    image_size = image_size or inputs.get("image_size")
     foundation = build_sam(sam, checkpoint=sam_checkpoint or "shipped", image_size=image_size)
     if sam != "mini":
         fuse_attention(foundation)
     model = MODELS[notes["kind"]](foundation, GAVSConfig(**known))
     load_trained(weights, model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return model.eval().to(device), load_vggish(vggish or "mini").to(device), notes
+    return model.eval().to(device), ear.to(device), notes
 
 
 @torch.no_grad()
@@ -243,7 +251,7 @@ def main(argv: list[str] | None = None) -> int:
     own.add_argument("--sam-checkpoint", type=Path, metavar="FILE", help="such as sam_vit_b_01ec64.pth")
     own.add_argument("--vggish", metavar="FILE", help="such as vggish-10086976.pth, or 'mini'")
     own.add_argument(
-        "--image-size", type=int, metavar="PIXELS", help="side of the model's input; default: the SAM's own"
+        "--image-size", type=int, metavar="PIXELS", help="side of the model's input; default: as in the training"
     )
     chosen = parser.parse_args(argv)
     if chosen.clip is None:
@@ -252,7 +260,7 @@ def main(argv: list[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
             predict(**vars(chosen))
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -160,7 +160,9 @@ def plan(notebooks: Path, profile: str, wanted: str = "", overrides: dict[str, s
         for parameter, text in overrides.items():
             if parameter in own:
                 merged[parameter] = (
-                    text if isinstance(_literal(own[parameter]), str) else _yaml(text, f"-p {parameter}")
+                    _absolute(parameter, text)
+                    if isinstance(_literal(own[parameter]), str)
+                    else _yaml(text, f"-p {parameter}")
                 )
         for parameter, value in merged.items():
             _check_type(name, parameter, value, _literal(own[parameter]), own[parameter])
@@ -337,6 +339,12 @@ def _check_type(notebook: str, parameter: str, value: Any, default: Any, shown: 
             f"{notebook}: {parameter} is of type {type(default).__name__} (its own value is {shown}), "
             f"found {value!r} of type {type(value).__name__}."
         )
+
+
+def _absolute(parameter: str, text: str) -> str:
+    """A path typed where the user stands must mean the same in the notebook, which runs in its own folder."""
+    is_path = parameter.endswith("_dir") or os.sep in text
+    return str(Path(text).expanduser().resolve()) if text and (is_path or Path(text).is_dir()) else text
 
 
 def _unknown(source: str, lacks: str, parameter: str, known: list[str]) -> str:

@@ -51,7 +51,9 @@ def check_folder(root: str | os.PathLike, progress: bool = False) -> Report:
         listed = set(table.loc[table["label"] == subset, "uid"])
         folder = root / subset
         extra = (
-            sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name not in listed) if folder.is_dir() else []
+            sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name not in listed and p.name[0] != ".")
+            if folder.is_dir()
+            else []
         )
         if extra:
             report.remarks.append(f"{folder}: {len(extra)} folders are not in metadata.csv, such as {extra[0]}.")
@@ -81,13 +83,13 @@ def _check_clip(folder: pathlib.Path, row: dict, report: Report) -> None:
                 )
             if i in masks:
                 read_mask(masks.pop(i), frame)
-        except (FileNotFoundError, ValueError) as error:
+        except (OSError, ValueError) as error:
             report.problems.append(str(error))
     # Masks whose frame could not be read are still to be there.
     report.problems += [f"{path}: the mask is missing." for path in masks.values() if not path.is_file()]
     try:
         samples, sample_rate = read_audio(folder / "audio.wav")
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         report.problems.append(str(error))
         return
     if len(samples) < (seconds - 1) * sample_rate:
@@ -106,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     root = parser.parse_args(arguments).root
     try:
         report = check_folder(root, progress=sys.stderr.isatty())
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(error)
         return 1
     print(report.counts.to_string() if len(report.counts) else f"{root}: metadata.csv lists no clip.")

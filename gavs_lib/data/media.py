@@ -17,6 +17,9 @@ from gavs_lib.data.avsbench import Clip
 
 # A clip that misses a full second by less than this still has it: 149 frames at 29.97 a second are "five seconds".
 _NEARLY_A_SECOND = 0.05
+# The sound's frames follow each other; time stamps that jump by more than this leave a hole, filled with silence.
+_HOLE = 0.05
+_LONGEST_HOLE = 3600.0
 # A stream that ends this much before the end its file announces was cut short.
 _CUT_SECONDS = 0.5
 _MOST_BYTES = 4 << 30
@@ -63,6 +66,14 @@ def read_clip(path: str | os.PathLike, seconds: int | None = None) -> Clip:
             else:
                 if not pieces:
                     sound_start = frame.time or 0.0
+                elif frame.time is not None:
+                    # Recorders leave out silence, and editors leave holes: what follows must keep its time.
+                    hole = frame.time - (sound_start + samples / sample_rate)
+                    if hole > _LONGEST_HOLE:
+                        raise ValueError(f"{path}: the sound's time stamps jump by {hole:.0f} s. Re-encode the file.")
+                    if hole > _HOLE:
+                        pieces.append(np.zeros(round(hole * sample_rate), dtype=np.float32))
+                        samples += len(pieces[-1])
                 for piece in resampler.resample(frame):
                     pieces.append(piece.to_ndarray().mean(axis=0))
                     sample_rate = piece.sample_rate
@@ -90,8 +101,9 @@ def read_clip(path: str | os.PathLike, seconds: int | None = None) -> Clip:
     if waveform.size == 0:
         raise ValueError(f"{path}: the sound ends before the picture begins. {_SOUND_REMEDY}")
     if not waveform.any():
+        where = "from end to end" if whole_file else f"in its first {seconds} s"
         warnings.warn(
-            f"{path}: the sound track is silent from end to end; masks made from it tell nothing about hearing. "
+            f"{path}: the sound track is silent {where}; masks made from it tell nothing about hearing. "
             "Take a clip with audible sound.",
             stacklevel=2,
         )
@@ -184,7 +196,10 @@ def write_overlay_video(
     if "libx264" not in av.codecs_available:
         raise RuntimeError("this PyAV has no libx264 and cannot write H.264. Install the wheel: pip install av.")
     if isinstance(source, str | os.PathLike):
-        rate, pictures = _source_rate(pathlib.Path(source)), _source_pictures(pathlib.Path(source), len(masks))
+        rate, pictures = (
+            _source_rate(pathlib.Path(source)),
+            _source_pictures(pathlib.Path(source), len(masks), len(waveform) / sample_rate),
+        )
     else:
         rate, pictures = Fraction(_STILL_RATE), _still_pictures(_checked_frames(source, len(masks)))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -307,11 +322,13 @@ def _open(path: pathlib.Path) -> av.container.InputContainer:
 
 
 def _streams(path: pathlib.Path, container: av.container.InputContainer):
-    if not container.streams.video:
-        raise ValueError(f"{path}: has no picture, only {len(container.streams)} other stream(s); expected a video.")
+    films = [v for v in container.streams.video if not v.disposition & av.stream.Disposition.attached_pic]
+    if not films:
+        what = "a cover" if container.streams.video else f"{len(container.streams)} other stream(s)"
+        raise ValueError(f"{path}: has no picture, only {what}; expected a video.")
     if not container.streams.audio:
         raise ValueError(f"{path}: the clip has no sound. {_SOUND_REMEDY}")
-    return container.streams.video[0], container.streams.audio[0]
+    return films[0], container.streams.audio[0]
 
 
 def _decoded(path: pathlib.Path, container: av.container.InputContainer, *streams) -> Iterator:
@@ -352,13 +369,18 @@ def _source_rate(path: pathlib.Path) -> Fraction:
         return Fraction(container.streams.video[0].average_rate or 25)
 
 
-def _source_pictures(path: pathlib.Path, seconds: int) -> Iterator[tuple[float, np.ndarray]]:
-    """Every frame of a video with its time; only the first seconds, when a whole one or more would be left over."""
+def _source_pictures(path: pathlib.Path, seconds: int, sound_seconds: float) -> Iterator[tuple[float, np.ndarray]]:
+    """Every frame of a video with its time; only the first seconds, when a whole one or more would be left over.
+
+    A container that does not know how long it is (a live recording) is shown as long as its sound was read.
+    """
     with _open(path) as container:
         video = container.streams.video[0]
         video.thread_type = "AUTO"
-        length = (container.duration or 0) / av.time_base
-        limit = seconds if length >= seconds + 1 else math.inf
+        if container.duration is None:
+            limit = max(seconds, sound_seconds)
+        else:
+            limit = seconds if container.duration / av.time_base >= seconds + 1 else math.inf
         start = 0.0
         for index, frame in enumerate(_decoded(path, container, video)):
             time, _ = _time_of(frame, index)

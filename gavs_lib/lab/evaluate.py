@@ -202,20 +202,21 @@ def swap_test(
 
 @torch.no_grad()
 def play_each(model: nn.Module, vggish: nn.Module, recipe: ClipRecipe) -> Tensor:
-    """Probabilities ``[toys, T, H, W]``: the clip's pictures with the voice of each of its toys alone."""
+    """Probabilities ``[toys, T, H, W]`` on the CPU: the clip's pictures with the voice of each of its toys alone."""
     scene = recipe.scene
     stems = render_stems(scene)
     pictures = render_frames(scene).frames
-    prefix = model.encode_prefix(resize_frames(pictures, model.sam.image_encoder.img_size)[None])
+    device = next(model.parameters()).device
+    prefix = model.encode_prefix(resize_frames(pictures, model.sam.image_encoder.img_size)[None].to(device))
     audio = torch.stack(
         [
             embed_sound(vggish, torch.from_numpy(mix(scene.playing(i), stems)), SAMPLE_RATE, scene.seconds)
             for i in range(len(stems))
         ]
     )
-    logits = model(None, audio, prefix=prefix.expand(len(stems), -1, -1, -1, -1)).mask_logits
+    logits = model(None, audio.to(device), prefix=prefix.expand(len(stems), -1, -1, -1, -1)).mask_logits
     size = pictures.shape[1:3]
-    return nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False).sigmoid()
+    return nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False).sigmoid().cpu()
 
 
 # -------------------------------------------------------------------------------------------- distractors

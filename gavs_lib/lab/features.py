@@ -68,9 +68,12 @@ class FeatureSet(Dataset):
         frame_valid, has_mask: [N, T] bool
         fingerprint: a hash of the clips' names, labels, masks (where cached) and audio; training records it
         caches_prefix: False where items hold images
+        inputs: what made the audio and the pictures: vggish (a hash), final_relu, audio_timing, image_size. Weights
+            trained on these features record it, for they mean nothing to another ear
     """
 
-    def __init__(self, index: list[dict], audio: Tensor, frames: "_FrameStore | _ClipFrames"):
+    def __init__(self, index: list[dict], audio: Tensor, frames: "_FrameStore | _ClipFrames", inputs: dict):
+        self.inputs = inputs
         self._index = index
         self._rows = list(range(len(index)))
         self._audio = audio
@@ -215,13 +218,8 @@ def extract_features(
     _sweep(cache)
 
     clip_keys = [_clip_key(clips, item) for item in tqdm(range(len(clips)), "identify clips", disable=not progress)]
-    audio_key = _key(
-        format=_FORMAT,
-        clips=clip_keys,
-        vggish=hash_tensors(vggish.state_dict()),
-        final_relu=getattr(vggish, "final_relu", None),
-        timing=audio_timing,
-    )
+    ear = {"vggish": hash_tensors(vggish.state_dict()), "final_relu": getattr(vggish, "final_relu", None)}
+    audio_key = _key(format=_FORMAT, clips=clip_keys, timing=audio_timing, **ear)
     audio_entry = _Entry(cache / f"audio-{audio_key}")
     manifest = audio_entry.manifest()
     if manifest is None:
@@ -230,7 +228,8 @@ def extract_features(
     audio = torch.from_numpy(np.load(audio_entry.path / "audio.npy"))
 
     image_size = model.sam.image_encoder.img_size
-    without_prefix = FeatureSet(index, audio, _ClipFrames(clips, image_size))
+    inputs = {**ear, "audio_timing": audio_timing, "image_size": image_size}
+    without_prefix = FeatureSet(index, audio, _ClipFrames(clips, image_size), inputs)
     if not getattr(model, "caches_prefix", True):
         return without_prefix
 
@@ -263,7 +262,7 @@ def extract_features(
             frames_entry,
             lambda folder: _write_frames(folder, clips, index, model, shape, dtype, batch_frames, progress),
         )
-    return FeatureSet(index, audio, _FrameStore(frames_entry.path, index, dtype))
+    return FeatureSet(index, audio, _FrameStore(frames_entry.path, index, dtype), inputs)
 
 
 def embed_sound(vggish: nn.Module, waveform, sample_rate: int, seconds: int, audio_timing: str = "second") -> Tensor:
@@ -419,6 +418,7 @@ def _write_audio(folder: Path, clips: Sequence, vggish: nn.Module, timing: str, 
         if sum(len(patch) for patch in patches) >= _PATCH_BATCH or item == len(clips) - 1:
             embeddings.append(_embed(vggish, torch.cat(patches)))
             patches.clear()
+            os.utime(folder)  # nothing is written before the end; still, this writer is alive
     flat = torch.cat(embeddings)
     if not torch.isfinite(flat).all():
         raise ValueError("VGGish returned NaN or infinite values; its weights are damaged. Load them again.")

@@ -68,8 +68,8 @@ class PretrainConfig:
     """
 
     seed: int = 7
-    clips: int = 4000
-    sound_steps: int = 2000
+    clips: int = 8000
+    sound_steps: int = 5000
     sound_batch: int = 64
     sound_lr: float = 1e-3
     pictures: int = 14000

@@ -1,6 +1,6 @@
 """The models that come with the course: how they were trained, what they score, and how to load them.
 
-Five kinds, all on SAM-mini and VGGish-mini and the same clips: ``gavs``; ``gavs_deaf``, the same with the embedding of
+Four kinds, all on SAM-mini and VGGish-mini and the same clips: ``gavs``; ``gavs_deaf``, the same with the embedding of
 silence in place of every sound, in training and in tests; the baselines ``audio_sam`` and ``sam_fusion``.
 ``make train`` repeats it: three seeds a kind, rows in ``data/results/shipped.csv``, the first seed's parameters in
 ``data/weights/``.
@@ -114,7 +114,8 @@ def train_shipped(
     if kind == "gavs_deaf":
         sets = [silent(features, vggish) for features in sets]
     training = FitConfig(**{**vars(training), "seed": seed})
-    fit(model, *sets, training, work / f"{kind}-rotation{rotation}-seed{seed}", progress=progress)
+    notes = {"world": fingerprint(), "rotation": rotation}
+    fit(model, *sets, training, work / f"{kind}-rotation{rotation}-seed{seed}", progress=progress, notes=notes)
     return model.eval(), vggish
 
 
@@ -228,7 +229,14 @@ def main(argv: list[str] | None = None) -> None:
             print(table[["subset", "split", "figure", "value", "n"]].round(3).to_string(index=False), flush=True)
             if seed == chosen.seeds[0]:
                 figures = {f"{r.subset} {r.split} {r.figure}": round(r.value, 4) for r in table.itertuples()}
-                save_trained(chosen.weights / f"{kind}.safetensors", model, {**notes, "seed": seed, "figures": figures})
+                run = chosen.work / f"{kind}-rotation{chosen.rotation}-seed{seed}"
+                trained = load_tensors(run / "best.safetensors")[1]
+                origin = {name: trained[name] for name in ("inputs", "fit", "epoch")}
+                save_trained(
+                    chosen.weights / f"{kind}.safetensors",
+                    model,
+                    {**notes, **origin, "seed": seed, "figures": figures},
+                )
             chosen.results.parent.mkdir(parents=True, exist_ok=True)
             pd.concat(tables).round(4).to_csv(chosen.results, index=False)
     write_checksums(chosen.weights)

@@ -140,6 +140,7 @@ def fit(
     resume: bool = True,
     progress: bool = True,
     num_workers: int = 0,
+    notes: dict | None = None,
 ) -> FitResult:
     """Train what trains in a model (AdamW), keep the best epoch on validation, and leave the model in that state.
 
@@ -153,10 +154,11 @@ def fit(
             returns at once. False: start again and overwrite.
         progress: show a progress bar.
         num_workers: processes that read clips ahead; worth it only where images are read from files.
+        notes: what else the weights' files should say, such as the world's fingerprint.
 
     Raises:
-        ValueError: nothing trains in the model, a set is empty or has no labelled frame, or output_dir holds a run of
-            another configuration, model or data.
+        ValueError: nothing trains in the model, a set is empty or has no labelled frame, a clip has none and only
+            labelled frames are to be used, or output_dir holds a run of another configuration, model or data.
         FloatingPointError: the loss became NaN or infinite.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -169,7 +171,14 @@ def fit(
             raise ValueError(f"{name} is empty; expected at least one clip. Check the subset and the split.")
         if dataset is not None and hasattr(dataset, "has_mask") and not dataset.has_mask.any():
             raise ValueError(f"{name} has no labelled frame, so there is nothing to compare masks with.")
-    return _Run(model, train_set, val_set, config, Path(output_dir), resume, progress, num_workers).fit()
+    if config.labelled_frames_only and hasattr(train_set, "has_mask"):
+        bare = [uid for uid, flags in zip(train_set.uids, train_set.has_mask) if not flags.any()]
+        if bare:
+            raise ValueError(
+                f"train_set has {len(bare)} clips without a labelled frame, such as {bare[0]}; leave them out, or "
+                "train with labelled_frames_only=False."
+            )
+    return _Run(model, train_set, val_set, config, Path(output_dir), resume, progress, num_workers, notes).fit()
 
 
 def collate(items: list[dict]) -> dict:
@@ -249,8 +258,10 @@ class _Run:
         resume: bool,
         progress: bool,
         num_workers: int,
+        notes: dict | None,
     ):
         self.model = model
+        self.notes = {"inputs": getattr(train_set, "inputs", None), **(notes or {})}
         self.config = config
         self.folder = folder
         self.resume = resume
@@ -483,6 +494,7 @@ class _Run:
     def _save_weights(self, name: str, row: dict) -> None:
         if self.main:
             metadata = {"fit": dataclasses.asdict(self.config), "epoch": row, "data": self.identity["data"]}
+            metadata |= self.notes
             save_trained(self.folder / f"{name}.safetensors", self.model, metadata)
 
     def _save_state(self) -> None:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ DEFAULT_COUNTS = {
     ("v2", "test"): 24,
 }
 _UNSEEN_DISTRACTOR_WEIGHT = 5.0
+_ABANDONED_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,9 @@ def _claim(root: Path, settings: dict) -> None:
     else:
         root.mkdir(parents=True, exist_ok=True)
         _write_text(note, json.dumps(settings))
+    for draft in root.glob("*/.*.part"):  # of a killed run; one that is at work writes a clip in far less than this
+        if draft.is_dir() and time.time() - draft.stat().st_mtime > _ABANDONED_SECONDS:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write_clip(target: Path, clip: ClipRecipe) -> None:
@@ -192,21 +197,24 @@ def _write_clip(target: Path, clip: ClipRecipe) -> None:
     labelled = 1 if (clip.subset, clip.split) == ("v1s", "train") else clip.scene.seconds
     index = label_index()
     draft = target.with_name(f".{target.name}.{os.getpid()}.part")
-    if draft.exists():
-        shutil.rmtree(draft)
-    for name in ("frames", "labels_rgb", "labels_semantic"):
-        (draft / name).mkdir(parents=True)
-    for t, frame in enumerate(pictures.frames):
-        Image.fromarray(frame).save(draft / "frames" / f"{t}.jpg", quality=95, subsampling=0)
-    for t in range(labelled):
-        semantic = np.zeros(pictures.masks.shape[2:], dtype=np.uint8)
-        for i, toy in enumerate(clip.scene.toys):
-            if on[i, t]:
-                semantic[pictures.masks[i, t]] = index[toy.name]
-        Image.fromarray(semantic).save(draft / "labels_semantic" / f"{t}.png")
-        Image.fromarray(_PALETTE[semantic]).save(draft / "labels_rgb" / f"{t}.png")
-    soundfile.write(draft / "audio.wav", mix(clip.scene), SAMPLE_RATE, subtype="PCM_16")
-    draft.replace(target)
+    try:
+        for name in ("frames", "labels_rgb", "labels_semantic"):
+            (draft / name).mkdir(parents=True)
+        for t, frame in enumerate(pictures.frames):
+            Image.fromarray(frame).save(draft / "frames" / f"{t}.jpg", quality=95, subsampling=0)
+        for t in range(labelled):
+            semantic = np.zeros(pictures.masks.shape[2:], dtype=np.uint8)
+            for i, toy in enumerate(clip.scene.toys):
+                if on[i, t]:
+                    semantic[pictures.masks[i, t]] = index[toy.name]
+            Image.fromarray(semantic).save(draft / "labels_semantic" / f"{t}.png")
+            Image.fromarray(_PALETTE[semantic]).save(draft / "labels_rgb" / f"{t}.png")
+        soundfile.write(draft / "audio.wav", mix(clip.scene), SAMPLE_RATE, subtype="PCM_16")
+        draft.replace(target)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write this clip ({error.strerror or error})", str(target)) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write_v3(root: Path, table: pd.DataFrame, rotation: int) -> None:
