@@ -8,6 +8,7 @@
 *paper*, *release* (the authors' first public code) or *ours*.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -120,20 +121,26 @@ class FrozenSAM(nn.Module):
         config: tune_from, adapter_width, cola_width, audio_dim and mask_embedding_residual are used here. None: the
             defaults.
         adapter: the user's own visual adapters: called with the encoder's width, once per tuned block, it returns a
-            module from [N, H, W, dim] to [N, H, W, dim], whose output is added to that of the block's MLP. Its last
-            layer should start at zero, so that training starts from SAM. None: `BottleneckAdapter`.
+            module from [N, H, W, dim] to [N, H, W, dim], whose output is added to that of the block's MLP. Or such a
+            module itself, of which every tuned block gets a copy. Its last layer should start at zero, so that training
+            starts from SAM. None: `BottleneckAdapter`.
 
     Raises:
-        ValueError: a SAM that carries adapters already, or `tune_from` outside 0..depth.
+        ValueError: a SAM that carries adapters already, `tune_from` outside 0..depth, or an adapter for a width of 0.
     """
 
     framewise = True  # each frame is segmented by itself: a batch may leave frames out, or mix those of several clips
 
     def __init__(
-        self, sam: Sam, config: GAVSConfig | None = None, adapter: Callable[[int], nn.Module] | None = None
+        self,
+        sam: Sam,
+        config: GAVSConfig | None = None,
+        adapter: Callable[[int], nn.Module] | nn.Module | None = None,
     ) -> None:
         super().__init__()
         config = config or GAVSConfig()
+        if adapter is not None and not config.adapter_width:
+            raise ValueError("adapter_width is 0, so no block is adapted, yet an adapter was given; leave out one.")
         if any(isinstance(module, AdaptedMLP) for module in sam.modules()):
             raise ValueError("This SAM carries adapters already, from another model; build a new one with build_sam.")
         encoder = sam.image_encoder
@@ -148,7 +155,10 @@ class FrozenSAM(nn.Module):
         if config.adapter_width:
             for block in encoder.blocks[self.tune_from :]:
                 dim = block.mlp.lin2.out_features
-                own = BottleneckAdapter(dim, config.adapter_width) if adapter is None else adapter(dim)
+                if adapter is None:
+                    own = BottleneckAdapter(dim, config.adapter_width)
+                else:
+                    own = copy.deepcopy(adapter) if isinstance(adapter, nn.Module) else adapter(dim)
                 block.mlp = AdaptedMLP(block.mlp, own)
                 block.norm1.requires_grad_(True)
                 block.norm2.requires_grad_(True)
@@ -191,7 +201,8 @@ class FrozenSAM(nn.Module):
 
         # All frames of all clips go through together: [B, T, ...] -> [B*T, ...]
         image_embedding = self._finish_encoding(prefix.flatten(0, 1))
-        image_embedding, tokens, visual_cue = self.listen(image_embedding, audio.flatten(0, 1), visible)
+        audio = audio.flatten(0, 1).to(self.sam.pixel_mean.dtype)
+        image_embedding, tokens, visual_cue = self.listen(image_embedding, audio, visible)
         with torch.autocast(image_embedding.device.type, enabled=False):  # half precision would blur SAM's phases
             image_pe = self.sam.prompt_encoder.get_dense_pe()
         _, dense_prompt = self.sam.prompt_encoder(None, None, None)
@@ -214,7 +225,7 @@ class FrozenSAM(nn.Module):
                 "for. Resize them, or build the SAM with another image_size."
             )
         encoder = self.sam.image_encoder
-        x = (images.flatten(0, 1) - self.sam.pixel_mean) / self.sam.pixel_std
+        x = (images.flatten(0, 1).to(self.sam.pixel_mean.dtype) - self.sam.pixel_mean) / self.sam.pixel_std
         x = encoder.patch_embed(x) + encoder.pos_embed
         for block in encoder.blocks[: self.tune_from]:
             x = block(x)
@@ -283,8 +294,8 @@ class GAVS(FrozenSAM):
         sam: from `build_sam`; changed in place (see `FrozenSAM`).
         config: settings; None: the defaults.
         prompt: the user's own prompt, a module called as prompt(image_embedding [N, C, H, W], audio [N, audio_dim])
-            (and, for padded frames, visible [N, H, W]) that returns (tokens [N, K, C], visual cue [N, audio_dim] or
-            None). Its parameters train. None: `SemanticAwareAudioPrompt`.
+            (and, for padded frames, visible [N, H, W]) that returns tokens [N, K, C], or (tokens, visual cue
+            [N, audio_dim] or None). Its parameters train. None: `SemanticAwareAudioPrompt`.
         adapter: the user's own visual adapters (see `FrozenSAM`).
 
     Example:
@@ -299,7 +310,7 @@ class GAVS(FrozenSAM):
         sam: Sam,
         config: GAVSConfig | None = None,
         prompt: nn.Module | None = None,
-        adapter: Callable[[int], nn.Module] | None = None,
+        adapter: Callable[[int], nn.Module] | nn.Module | None = None,
     ) -> None:
         super().__init__(sam, config, adapter)
         if prompt is None:
@@ -317,7 +328,11 @@ class GAVS(FrozenSAM):
         self, image_embedding: Tensor, audio: Tensor, visible: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         picture = (image_embedding, audio) if visible is None else (image_embedding, audio, visible)
-        tokens, visual_cue = self.prompt(*picture)
+        told = self.prompt(*picture)
+        tokens, visual_cue = (told, None) if isinstance(told, Tensor) else told
+        count, width = image_embedding.shape[:2]
+        if tokens.ndim != 3 or tokens.shape[0] != count or tokens.shape[2] != width:
+            raise ValueError(f"the prompt's tokens are {list(tokens.shape)}; expected [{count}, K, {width}].")
         return image_embedding, tokens, visual_cue
 
 

@@ -5,7 +5,8 @@ Equation 11, L = L_seg + lambda * L_sem, is the sum the training loop writes:
     loss = segmentation_loss(output.mask_logits, masks, has_mask)
     loss = loss + weight * semantic_loss(clip_average(output.visual_cue), clip_average(audio), margin)
 
-SAVE trains on `segmentation_loss + soft_iou_loss` instead. All compute in float32 whatever the inputs' precision.
+SAVE trains on `segmentation_loss + soft_iou_loss` instead. All compute in float32 whatever the inputs' precision (in
+float64 if they are).
 """
 
 import functools
@@ -98,7 +99,8 @@ def semantic_loss(visual: Tensor, audio: Tensor, margin: float, labels: Tensor |
     clips = len(visual)
     if clips == 1:
         _warn_no_negative()
-    similarity = F.normalize(visual.float(), dim=1) @ F.normalize(audio.float(), dim=1).T  # [N visual, N audio]
+    with torch.autocast(visual.device.type, enabled=False):
+        similarity = F.normalize(_full(visual), dim=1) @ F.normalize(_full(audio), dim=1).T  # [N visual, N audio]
     negatives = similarity.masked_fill(_same_class(labels, clips).to(similarity.device), -torch.inf)
     # A row without a negative has the maximum -inf: the hinge makes it 0 and stops its gradient.
     return F.relu(margin - similarity.diagonal() + negatives.amax(dim=1)).mean()
@@ -116,6 +118,7 @@ def clip_average(x: Tensor, frame_valid: Tensor | None = None) -> Tensor:
     """
     if x.ndim != 3 or 0 in x.shape:
         raise ValueError(f"x is {list(x.shape)}; expected [B, T, D], none of them 0.")
+    x = _full(x)
     if frame_valid is None:
         return x.mean(dim=1)
     valid = _frame_flags("frame_valid", frame_valid, x)
@@ -134,12 +137,17 @@ def _labelled(logits: Tensor, target: Tensor, has_mask: Tensor | None) -> tuple[
         )
     flags = _frame_flags("has_mask", has_mask, logits)
     # Blank the inputs, not the loss: 0 * nan is nan, so padding could spoil the gradients of the labelled frames.
-    logits = torch.where(flags[..., None, None], logits.float(), 0.0)
-    target = torch.where(flags[..., None, None], target.to(logits.device, torch.float32), 0.0)
+    logits = torch.where(flags[..., None, None], _full(logits), 0.0)
+    target = torch.where(flags[..., None, None], target.to(logits.device, logits.dtype), 0.0)
     low, high = target.aminmax()
     if not (low >= 0 and high <= 1):
         raise ValueError(f"target holds values from {low:g} to {high:g}; masks are bool or in [0, 1] (divide by 255?).")
     return logits, F.interpolate(target, size=logits.shape[-2:], mode="area"), flags
+
+
+def _full(x: Tensor) -> Tensor:
+    """At least single precision."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _frame_flags(name: str, flags: Tensor | None, frames: Tensor) -> Tensor:
@@ -161,7 +169,7 @@ def _average(frame_loss: Tensor, has_mask: Tensor, label_count: Tensor | float |
         label_count = has_mask.sum()
     elif not isinstance(label_count, Tensor) and not label_count > 0 and has_mask.any():
         raise ValueError(f"label_count is {label_count}, but {int(has_mask.sum())} frames are labelled here.")
-    count = torch.as_tensor(label_count, dtype=torch.float32, device=frame_loss.device)
+    count = torch.as_tensor(label_count, dtype=frame_loss.dtype, device=frame_loss.device)
     total = torch.where(has_mask, frame_loss, 0.0).sum()
     return total / torch.where(count > 0, count, 1.0)  # no labelled frame anywhere: 0 / 1
 

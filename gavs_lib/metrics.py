@@ -153,7 +153,8 @@ def localization_iou(pred: Tensor, target: Tensor, binarize: str = "median", thr
     """IoU of each picture of VGG-SS: [N, H, W] (or one picture [H, W]) -> [N], float64; 0 where nothing is predicted.
 
     Args:
-        pred: bool, taken as the mask itself, or numbers, brought to the target's size and binarised:
+        pred: bool, or zeros and ones of the target's size: taken as the mask itself. Other numbers are brought to the
+            target's size and binarised:
         target: [N, H, W], bool or zeros and ones, as drawn by `boxes_to_mask`.
         binarize: "median": a heat map of any scale, above its own median (the classic protocol: half of the picture is
             always predicted; pixels at the maximum count even if the median reaches it; a constant map predicts
@@ -167,6 +168,8 @@ def localization_iou(pred: Tensor, target: Tensor, binarize: str = "median", thr
         raise ValueError(f'binarize is {binarize!r}; expected "median" (heat maps) or "threshold" (logits).')
     if pred.ndim == 2 and target.ndim == 2:
         pred, target = pred[None], target[None]
+    if pred.shape == target.shape and binarize == "median" and ((pred == 0) | (pred == 1)).all():
+        pred = pred.bool()  # a mask stored as numbers, of which the median of a full or nearly full one says nothing
     if pred.dtype == torch.bool:
         if pred.shape != target.shape:
             raise ValueError(f"mask {list(pred.shape)}, target {list(target.shape)}: give logits to have them resized.")

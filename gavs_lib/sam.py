@@ -128,7 +128,7 @@ def build_sam(name: str, checkpoint: str | Path | None = None, image_size: int |
     if state is not None:
         try:
             sam.load_state_dict(resize_positions(state, grid, size.global_blocks))
-        except RuntimeError as error:
+        except (RuntimeError, KeyError) as error:
             raise ValueError(f"{path}: not the weights of a SAM {name} under the official key names. {error}") from None
     return sam.eval()
 

@@ -141,7 +141,7 @@ def _read_state(path: pathlib.Path) -> dict:
             "loaded. "
             "Download the state dict again from its publisher."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # RuntimeError, EOFError, KeyError and others: whatever the bytes lead the reader to
         raise ValueError(f"{path}: cut short or not a PyTorch file ({error}). Download it again.") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path}: holds a {type(state).__name__}; expected a state dict of VGGish.")

@@ -148,3 +148,10 @@ def test_the_interval_of_equal_values_is_a_point_and_grows_with_spread():
     assert interval([0.5] * 20) == (0.5, 0.5)
     low, high = interval([0, 1] * 50)
     assert 0.35 < low < 0.5 < high < 0.65
+
+
+def test_the_releases_threshold_reaches_the_score(tmp_path):
+    unsure = Pretender(torch.full((2, 5, 128, 128), 0.49))  # a logit of -0.2, a probability of 0.45, everywhere
+    _, features = toyshop_features({("v1s", "test"): 2}, unsure, VGGish.mini(), tmp_path)
+    assert (score(unsure, features)["miou"] == 0).all()
+    assert (score(unsure, features, threshold=0.4)["miou"] > 0).all()

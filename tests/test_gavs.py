@@ -5,6 +5,8 @@ import torch
 from small_models import clip, lively_sam, randomize_trained
 from torch import nn
 
+from gavs_lib.adapters import BottleneckAdapter
+from gavs_lib.decoder import decode_masks
 from gavs_lib.gavs import GAVS, GAVSConfig
 
 
@@ -192,6 +194,56 @@ def test_the_users_own_parts_are_used_and_train():
     assert own == expected
     assert gradients_within_two_steps(model) == set(model.trainable_summary().names)
     assert set(model.trained_state()) == set(model.trainable_summary().names)
+
+
+def test_an_adapter_given_as_a_module_is_copied_for_each_block():
+    mine = BottleneckAdapter(128, 8)
+    model = GAVS(lively_sam(), adapter=mine)
+    own = [block.mlp.adapter for block in model.sam.image_encoder.blocks[3:]]
+    assert len({id(adapter) for adapter in [mine, *own]}) == 4
+    assert all(torch.equal(adapter.down.weight, mine.down.weight) for adapter in own)
+    assert gradients_within_two_steps(model) == set(model.trainable_summary().names)
+    with pytest.raises(ValueError, match="adapter_width is 0"):
+        GAVS(lively_sam(), GAVSConfig(adapter_width=0), adapter=mine)
+
+
+def test_a_prompt_may_return_tokens_alone_and_wrong_ones_are_named():
+    class Tokens(nn.Module):
+        def __init__(self, shape):
+            super().__init__()
+            self.shape = shape
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, image_embedding, audio):
+            return self.weight.expand(self.shape)
+
+    images, audio = clip(2, 2)
+    output = GAVS(lively_sam(), prompt=Tokens((4, 3, 128)))(images, audio)
+    assert output.visual_cue is None and output.mask_logits.shape == (2, 2, 64, 64)
+    with pytest.raises(ValueError, match=r"tokens are \[4, 128\]; expected \[4, K, 128\]"):
+        GAVS(lively_sam(), prompt=Tokens((4, 128)))(images, audio)
+
+
+def test_an_untrained_gavs_decodes_a_batch_as_sam_does_bit_for_bit():
+    images, audio = clip(2, 2)
+    model, sam = GAVS(lively_sam()), lively_sam()
+    with torch.no_grad():
+        embedding = sam.image_encoder((images.flatten(0, 1) - sam.pixel_mean) / sam.pixel_std)
+        tokens, _ = model.prompt(embedding, audio.flatten(0, 1))
+        _, dense = sam.prompt_encoder(None, None, None)
+        masks, iou = decode_masks(sam.mask_decoder, embedding, sam.prompt_encoder.get_dense_pe(), tokens, dense)
+        output = model(images, audio)
+    assert torch.equal(output.mask_logits.flatten(0, 1), masks) and torch.equal(output.iou.flatten(), iou)
+
+
+def test_bytes_and_double_precision_are_taken():
+    images, audio = clip()
+    model = GAVS(lively_sam())
+    images = images.round()
+    with torch.no_grad():
+        expected = model(images, audio).mask_logits
+        assert torch.equal(model(images.to(torch.uint8), audio).mask_logits, expected)
+        assert torch.equal(model(images.double(), audio.double()).mask_logits, expected)
 
 
 def test_padding_is_kept_out_of_the_visual_cue():

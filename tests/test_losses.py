@@ -237,3 +237,22 @@ def test_clip_average_refuses_what_does_not_fit():
         clip_average(torch.ones(2, 3, 4), torch.ones(3, 2))
     with pytest.raises(ValueError, match=r"x is \[2, 4\]"):
         clip_average(torch.ones(2, 4))
+
+
+def test_double_precision_stays_double_and_its_gradients_are_right():
+    torch.manual_seed(0)
+    logits = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+    target = torch.rand(1, 2, 8, 8, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: segmentation_loss(x, target, dice_weight=0.5), [logits])
+    visual = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    audio = torch.randn(4, 6, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda v: semantic_loss(v, audio, 0.5), [visual])
+
+
+def test_autocast_does_not_blur_the_semantic_loss():
+    torch.manual_seed(0)
+    visual, audio = torch.randn(5, 128), torch.randn(5, 128)
+    expected = semantic_loss(visual, audio, 0.5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(semantic_loss(visual, audio, 0.5), expected)
+    assert clip_average(torch.randn(2, 3, 4).half()).dtype == torch.float32

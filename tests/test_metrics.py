@@ -361,3 +361,10 @@ def test_bad_input_is_refused_by_every_score(score, logits, target, message):
 def test_a_threshold_must_be_a_probability():
     with pytest.raises(ValueError, match="threshold is -1.2"):
         mask_iou(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2), -1.2)
+
+
+def test_a_mask_stored_as_numbers_is_the_mask_it_is():
+    target = torch.zeros(2, 8, 8)
+    target[:, :4] = 1
+    for whole in (torch.ones(2, 8, 8), torch.ones(2, 8, 8, dtype=torch.uint8), torch.ones(2, 8, 8, dtype=torch.bool)):
+        assert localization(whole, target).mean_iou == 0.5

@@ -291,3 +291,6 @@ def test_weights_that_were_trained_with_another_ear_are_refused_and_their_input_
     assert load_predictor(**mine, image_size=128)[0].sam.image_encoder.img_size == 128
     with pytest.raises(ValueError, match="another VGGish than the shipped"):
         load_predictor(**{**mine, "vggish": None})
+    assert load_predictor(**mine)[1].final_relu is False
+    save_trained(mine["weights"], model, {"inputs": {**features.inputs, "final_relu": True}})
+    assert load_predictor(**mine)[1].final_relu is True  # the ear is given what the file says, not asked of the user

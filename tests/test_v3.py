@@ -65,3 +65,9 @@ def test_mistakes_are_refused(tmp_path, metadata):
     (tmp_path / "short.csv").write_text("vid,uid\na,b\n")
     with pytest.raises(ValueError, match="a_obj, label is missing"):
         v3_split(tmp_path / "short.csv")
+
+
+def test_rows_without_a_class_are_refused_rather_than_taken_for_seen(tmp_path):
+    (tmp_path / "meta.csv").write_text("uid,a_obj,label\na_0_5000,,v1s\nb_0_5000,dog,v1s\n")
+    with pytest.raises(ValueError, match="a_obj is empty in 1 rows, first a_0_5000"):
+        v3_split(tmp_path / "meta.csv")

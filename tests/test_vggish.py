@@ -162,3 +162,9 @@ def test_a_pth_that_holds_no_state_dict_is_refused(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(ValueError, match="expected a state dict"):
         load_vggish(tmp_path / "list.pth")
+
+
+def test_a_text_file_is_refused_by_name(tmp_path):
+    (tmp_path / "notes.pth").write_text("these are no weights")
+    with pytest.raises(ValueError, match="notes.pth"):
+        load_vggish(tmp_path / "notes.pth")

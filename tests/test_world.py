@@ -213,6 +213,17 @@ def test_the_fingerprint_can_be_computed_again_and_changes_with_the_world(monkey
     assert fingerprint() != before
 
 
+@pytest.mark.parametrize("rotation", range(ROTATIONS))
+def test_the_lists_of_each_rotation_sound_its_own_classes(tmp_path, rotation):
+    counts = {("v1s", split): 3 for split in ("train", "val", "unseen_val", "unseen_test")}
+    root = write_folder(tmp_path / "shop", rotation=rotation, counts=counts, progress=False)
+    split = class_split(rotation)
+    lists = {"seen_train": split.seen, "seen_val": split.seen, "unseen_val": split.unseen_val}
+    for name, classes in (lists | {"unseen": split.unseen_test}).items():
+        table = pd.read_csv(root / "v3" / f"rotation_{rotation}" / f"meta_v3_{name}.csv")
+        assert len(table) == 3 and set(table["a_obj"]) <= {toy.name for toy in classes}
+
+
 def test_a_core_draws_twenty_clips_a_second(tmp_path):
     fingerprint()
     begun = time.process_time()

@@ -27,12 +27,11 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from gavs_lib._shipped import shipped_weights
-from gavs_lib.audio import second_examples
 from gavs_lib.baselines import AudioSAM, SAMFusion
 from gavs_lib.course.sheets import clip_sheet, save_picture
 from gavs_lib.data import Clip, read_clip, write_masks, write_overlay_video
 from gavs_lib.gavs import GAVS, GAVSConfig
-from gavs_lib.lab.features import resize_frames
+from gavs_lib.lab.features import AUDIO_TIMINGS, resize_frames
 from gavs_lib.lab.weights import hash_tensors, load_tensors, load_trained
 from gavs_lib.metrics import AVSBENCH_THRESHOLD
 from gavs_lib.sam import SAM_SIZES, build_sam, fuse_attention
@@ -117,7 +116,8 @@ def predict(
     name = Path(clip).stem
     folder = Path(out) / name
     folder.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be written should not cost it
-    masks = segment(film, model, ear, threshold, progress=progress)
+    timing = (notes.get("inputs") or {}).get("audio_timing", "second")
+    masks = segment(film, model, ear, threshold, timing, progress=progress)
     segmented = time.monotonic()
 
     mask_files = write_masks(folder / "masks", masks)
@@ -174,7 +174,7 @@ def load_predictor(
         )
     known = {name: value for name, value in notes["config"].items() if name in GAVSConfig.__dataclass_fields__}
     inputs = notes.get("inputs") or {}
-    ear = load_vggish(vggish or "mini")
+    ear = load_vggish(vggish or "mini", final_relu=bool(inputs.get("final_relu")))
     if inputs and inputs["vggish"] != hash_tensors(ear.state_dict()):
         raise ValueError(
             f"{weights}: trained on the embeddings of another VGGish than {vggish or 'the shipped VGGish-mini'}. "
@@ -192,7 +192,12 @@ def load_predictor(
 
 @torch.no_grad()
 def segment(
-    film: Clip, model: nn.Module, vggish: nn.Module, threshold: float = AVSBENCH_THRESHOLD, progress: bool = False
+    film: Clip,
+    model: nn.Module,
+    vggish: nn.Module,
+    threshold: float = AVSBENCH_THRESHOLD,
+    audio_timing: str = "second",
+    progress: bool = False,
 ) -> np.ndarray:
     """The masks of a clip: [T, H, W] bool, of the frames' own size.
 
@@ -203,12 +208,14 @@ def segment(
         model: called with images [1, t, 3, S, S] and audio [1, t, 128].
         vggish: frozen, as the model was trained with.
         threshold: on the probability.
+        audio_timing: as the model was trained with, see `extract_features`.
         progress: show a progress bar.
     """
     device = next(model.parameters()).device
     size = model.sam.image_encoder.img_size
     masks = np.empty(film.frames.shape[:3], dtype=bool)
-    patches = second_examples(film.waveform, film.sample_rate, film.seconds)  # [T, 1, 96, 64], 24 kB a second
+    listen = AUDIO_TIMINGS[audio_timing]
+    patches = listen(film.waveform, film.sample_rate, film.seconds)  # [T, 1, 96, 64], 24 kB a second
     with tqdm(total=film.seconds, desc="segment", unit="s", disable=not progress) as bar:
         for start in range(0, film.seconds, CHUNK_SECONDS):
             part = slice(start, start + CHUNK_SECONDS)

@@ -44,7 +44,7 @@ def v3_split(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a column is missing, or `unseen` is a single string.
+        ValueError: a column is missing, an `a_obj` is empty, or `unseen` is a single string.
     """
     if isinstance(unseen, str):
         raise ValueError(f"unseen is the string {unseen!r}; expected several class names, such as [{unseen!r}].")
@@ -52,6 +52,12 @@ def v3_split(
     missing = [column for column in ("uid", "a_obj", "label") if column not in table]
     if missing:
         raise ValueError(f"{metadata_csv}: column {', '.join(missing)} is missing; found {', '.join(table.columns)}.")
+    nameless = table.loc[table["a_obj"].str.strip() == "", "uid"]
+    if len(nameless):
+        raise ValueError(
+            f"{metadata_csv}: a_obj is empty in {len(nameless)} rows, first {nameless.iloc[0]}; the published few-shot "
+            "lists leave it so. Join them on uid with metadata.csv first: AVSBench.from_rows does."
+        )
     unseen, unseen_pairs = set(unseen), set(unseen_pairs)
     table = table[table["label"].isin(set(subsets))]
     parts = table["a_obj"].map(tokens)

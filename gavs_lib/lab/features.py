@@ -591,7 +591,10 @@ def _prefix_identity(model: nn.Module, dtype: torch.dtype) -> dict:
     weights |= {"pixel_mean": model.sam.pixel_mean, "pixel_std": model.sam.pixel_std}
     return {
         "weights": hash_tensors(weights),
-        "windows": [(block.window_size, block.attn.num_heads) for block in encoder.blocks[: model.tune_from]],
+        "windows": [
+            (block.window_size, block.attn.num_heads, type(block.attn).__name__)
+            for block in encoder.blocks[: model.tune_from]
+        ],
         "image_size": encoder.img_size,
         "tune_from": model.tune_from,
         "autocast": dtype != torch.float32 and model.sam.pixel_mean.device.type == "cuda",

@@ -32,6 +32,7 @@ from gavs_lib.lab.train import FitConfig, fit
 from gavs_lib.lab.weights import load_tensors, load_trained, save_trained, write_checksums
 from gavs_lib.sam import build_sam
 from gavs_lib.vggish import VGGish, load_vggish
+from gavs_lib.world.classes import class_split
 from gavs_lib.world.folder import DEFAULT_COUNTS, fingerprint
 
 KINDS = ("gavs", "gavs_deaf", "audio_sam", "sam_fusion")
@@ -170,11 +171,16 @@ def measure(
                 add(subset, split, f"miou, distractor: {kin}", values)
             if kind != "gavs_deaf":
                 pairs = swap_test(model, vggish, made[:swaps])
+                if split.startswith("unseen"):  # two seen toys that happen to stand there say nothing about unseen ones
+                    unseen = {toy.name for toy in class_split(rotation).unseen_test}
+                    pairs = pairs[pairs["first"].isin(unseen) | pairs["second"].isin(unseen)]
                 for same_family, group in pairs.groupby("same_family"):
                     where = "within a family" if same_family else "across families"
                     add(subset, split, f"swap test, {where}", group["moves"])
                     directions = pd.concat([group["follows_first"], group["follows_second"]])
                     add(subset, split, f"swap test by direction, {where}", directions)
+                add(subset, split, "swap test, chance (at most)", [0.25])
+                add(subset, split, "swap test by direction, chance (at most)", [0.5])
     return pd.DataFrame(rows)
 
 
