@@ -26,6 +26,7 @@ def segmentation_loss(
     has_mask: Tensor | None = None,
     dice_weight: float = 0.0,
     label_count: Tensor | float | None = None,
+    visible: Tensor | None = None,
 ) -> Tensor:
     """Binary cross-entropy between mask logits and masks, averaged over the labelled frames (eq. 8).
 
@@ -40,6 +41,7 @@ def segmentation_loss(
             processes (or accumulated steps) give the same number to each: the number of labelled frames of the whole
             batch where gradients are summed, that number / processes where they are averaged (DistributedDataParallel,
             accelerate). A frame then weighs the same wherever it is computed.
+        visible: [B, h, w] bool, true where the picture is, for frames padded to a square; None: no padding.
 
     Returns:
         Scalar. Without a labelled frame 0, with zero gradients (every process still takes part in the backward pass).
@@ -49,9 +51,14 @@ def segmentation_loss(
             although frames are labelled.
     """
     logits, target, has_mask = _labelled(logits, target, has_mask)
-    frame_loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=(-2, -1))  # [B, T]
+    pixel_loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    if visible is None:
+        frame_loss = pixel_loss.mean(dim=(-2, -1))  # [B, T]
+    else:
+        counted = _visible_pixels(visible, logits)
+        frame_loss = (pixel_loss * counted).sum((-2, -1)) / counted.sum((-2, -1)).clamp(min=1)
     if dice_weight:
-        overlap, prediction_sum, target_sum = _soft_sums(logits, target)
+        overlap, prediction_sum, target_sum = _soft_sums(logits, target, visible)
         frame_loss = frame_loss + dice_weight * (
             1 - (2 * overlap + SMOOTHING) / (prediction_sum + target_sum + SMOOTHING)
         )
@@ -59,14 +66,18 @@ def segmentation_loss(
 
 
 def soft_iou_loss(
-    logits: Tensor, target: Tensor, has_mask: Tensor | None = None, label_count: Tensor | float | None = None
+    logits: Tensor,
+    target: Tensor,
+    has_mask: Tensor | None = None,
+    label_count: Tensor | float | None = None,
+    visible: Tensor | None = None,
 ) -> Tensor:
     """1 - (sum p*g + 1) / (sum p + sum g - sum p*g + 1) per frame, averaged over the labelled frames (SAVE).
 
     Arguments, shapes and errors are those of `segmentation_loss`.
     """
     logits, target, has_mask = _labelled(logits, target, has_mask)
-    overlap, prediction_sum, target_sum = _soft_sums(logits, target)
+    overlap, prediction_sum, target_sum = _soft_sums(logits, target, visible)
     union = prediction_sum + target_sum - overlap
     return _average(1 - (overlap + SMOOTHING) / (union + SMOOTHING), has_mask, label_count)
 
@@ -158,9 +169,21 @@ def _frame_flags(name: str, flags: Tensor | None, frames: Tensor) -> Tensor:
     return flags.to(frames.device, torch.bool)
 
 
-def _soft_sums(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _visible_pixels(visible: Tensor, logits: Tensor) -> Tensor:
+    if visible.shape != (len(logits), *logits.shape[-2:]):
+        raise ValueError(
+            f"visible is {list(visible.shape)}; expected [B, h, w] = {[len(logits), *logits.shape[-2:]]}, at the "
+            "decoder's size."
+        )
+    return visible[:, None].to(logits.device, logits.dtype)
+
+
+def _soft_sums(logits: Tensor, target: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Per frame [B, T]: the soft intersection, the prediction's area and the mask's area, in pixels."""
     prediction = logits.sigmoid()
+    if visible is not None:
+        counted = _visible_pixels(visible, logits)
+        prediction, target = prediction * counted, target * counted
     return (prediction * target).sum((-2, -1)), prediction.sum((-2, -1)), target.sum((-2, -1))
 
 

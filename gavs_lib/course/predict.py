@@ -32,6 +32,7 @@ from gavs_lib.course.sheets import clip_sheet, save_picture
 from gavs_lib.data import Clip, read_clip, write_masks, write_overlay_video
 from gavs_lib.gavs import GAVS, GAVSConfig
 from gavs_lib.lab.features import AUDIO_TIMINGS, resize_frames
+from gavs_lib.lab.padding import crop_to_picture, padded_extent, picture_places
 from gavs_lib.lab.weights import hash_tensors, load_tensors, load_trained
 from gavs_lib.metrics import AVSBENCH_THRESHOLD
 from gavs_lib.sam import SAM_SIZES, build_sam, fuse_attention
@@ -116,8 +117,9 @@ def predict(
     name = Path(clip).stem
     folder = Path(out) / name
     folder.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be written should not cost it
-    timing = (notes.get("inputs") or {}).get("audio_timing", "second")
-    masks = segment(film, model, ear, threshold, timing, progress=progress)
+    inputs = notes.get("inputs") or {}
+    timing, pad = inputs.get("audio_timing", "second"), inputs.get("pad", False)
+    masks = segment(film, model, ear, threshold, timing, pad, progress=progress)
     segmented = time.monotonic()
 
     mask_files = write_masks(folder / "masks", masks)
@@ -197,6 +199,7 @@ def segment(
     vggish: nn.Module,
     threshold: float = AVSBENCH_THRESHOLD,
     audio_timing: str = "second",
+    pad: bool = False,
     progress: bool = False,
 ) -> np.ndarray:
     """The masks of a clip: [T, H, W] bool, of the frames' own size.
@@ -208,20 +211,25 @@ def segment(
         model: called with images [1, t, 3, S, S] and audio [1, t, 128].
         vggish: frozen, as the model was trained with.
         threshold: on the probability.
-        audio_timing: as the model was trained with, see `extract_features`.
+        audio_timing, pad: as the model was trained with, see `extract_features`.
         progress: show a progress bar.
     """
     device = next(model.parameters()).device
     size = model.sam.image_encoder.img_size
     masks = np.empty(film.frames.shape[:3], dtype=bool)
+    extent = torch.tensor([padded_extent(*film.frames.shape[1:3], size)], device=device)
+    visible = picture_places(extent, size, model.sam.image_encoder.pos_embed.shape[1]) if pad else None
     listen = AUDIO_TIMINGS[audio_timing]
     patches = listen(film.waveform, film.sample_rate, film.seconds)  # [T, 1, 96, 64], 24 kB a second
     with tqdm(total=film.seconds, desc="segment", unit="s", disable=not progress) as bar:
         for start in range(0, film.seconds, CHUNK_SECONDS):
             part = slice(start, start + CHUNK_SECONDS)
             audio = vggish(patches[part].to(device))
-            images = resize_frames(film.frames[part], size).to(device)
-            logits = model(images[None], audio[None]).mask_logits  # [1, t, h, w]
+            images = resize_frames(film.frames[part], size, model.sam.pixel_mean if pad else None).to(device)
+            padding = {} if visible is None else {"visible": visible[:, None].expand(1, len(images), -1, -1)}
+            logits = model(images[None], audio[None], **padding).mask_logits  # [1, t, h, w]
+            if pad:
+                logits = crop_to_picture(logits[0], extent[0], size)[None]
             logits = F.interpolate(logits, size=film.frames.shape[1:3], mode="bilinear", align_corners=False)[0]
             masks[part] = (logits.sigmoid() > threshold).cpu().numpy()
             bar.update(len(images))

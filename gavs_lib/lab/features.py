@@ -38,6 +38,7 @@ from tqdm.auto import tqdm
 
 from gavs_lib.audio import published_examples, second_examples
 from gavs_lib.data.avsbench import SUBSETS, AVSBench, frame_paths, mask_paths, read_audio, read_frame
+from gavs_lib.lab.padding import pad_frames, padded_extent
 from gavs_lib.lab.weights import hash_tensors
 
 AUDIO_TIMINGS = {"second": second_examples, "published": published_examples}
@@ -61,6 +62,7 @@ class FeatureSet(Dataset):
         audio: [T, 128] float32
         masks: [T, H, W] uint8, zeros and ones, at their own size; zeros where unlabelled
         has_mask, frame_valid: [T] bool (frame_valid is all true here; `collate` adds the false ones)
+        extent: [2] int, only of padded frames: rows and columns of the square that are picture (`lab.padding`)
 
     Attributes:
         uids, labels: lists of N str
@@ -68,8 +70,8 @@ class FeatureSet(Dataset):
         frame_valid, has_mask: [N, T] bool
         fingerprint: a hash of the clips' names, labels, masks (where cached) and audio; training records it
         caches_prefix: False where items hold images
-        inputs: what made the audio and the pictures: vggish (a hash), final_relu, audio_timing, image_size. Weights
-            trained on these features record it, for they mean nothing to another ear
+        inputs: what made the audio and the pictures: vggish (a hash), final_relu, audio_timing, image_size, pad.
+            Weights trained on these features record it, for they mean nothing to another ear
     """
 
     def __init__(self, index: list[dict], audio: Tensor, frames: "_FrameStore | _ClipFrames", inputs: dict):
@@ -89,7 +91,12 @@ class FeatureSet(Dataset):
         entry = self._index[row]
         frames = entry["frames"]
         name, pictures, masks = self._frames.read(row)
+        padded = {}
+        if self.inputs["pad"]:
+            extent = padded_extent(entry["mask_height"], entry["mask_width"], self.inputs["image_size"])
+            padded["extent"] = torch.tensor(extent)
         return {
+            **padded,
             "uid": entry["uid"],
             "label": entry["label"],
             name: pictures,
@@ -182,6 +189,7 @@ def extract_features(
     cache_budget: float = 20e9,
     batch_frames: int = 32,
     audio_timing: str = "second",
+    pad: bool = False,
     progress: bool = True,
 ) -> FeatureSet:
     """Compute, or find in the cache, what training and evaluation need of these clips.
@@ -199,6 +207,8 @@ def extract_features(
         batch_frames: frames that go through the encoder together.
         audio_timing: "second": the sound of frame i starts at i s; "published": frame i takes VGGish patch i, 0.96 s
             apart, as in published AVSBench features.
+        pad: scale the longest side of a frame to the model's input and pad the rest, as SAM was trained, instead of
+            resizing it to a square.
         progress: show progress bars and say what is cached.
 
     Raises:
@@ -228,8 +238,9 @@ def extract_features(
     audio = torch.from_numpy(np.load(audio_entry.path / "audio.npy"))
 
     image_size = model.sam.image_encoder.img_size
-    inputs = {**ear, "audio_timing": audio_timing, "image_size": image_size}
-    without_prefix = FeatureSet(index, audio, _ClipFrames(clips, image_size), inputs)
+    inputs = {**ear, "audio_timing": audio_timing, "image_size": image_size, "pad": pad}
+    colour = model.sam.pixel_mean if pad else None
+    without_prefix = FeatureSet(index, audio, _ClipFrames(clips, image_size, colour), inputs)
     if not getattr(model, "caches_prefix", True):
         return without_prefix
 
@@ -252,7 +263,7 @@ def extract_features(
     if not fits:
         return without_prefix
 
-    frames_key = _key(format=_FORMAT, clips=clip_keys, dtype=str(dtype), **_prefix_identity(model, dtype))
+    frames_key = _key(format=_FORMAT, clips=clip_keys, dtype=str(dtype), pad=pad, **_prefix_identity(model, dtype))
     frames_entry = _Entry(cache / f"frames-{frames_key}")
     if frames_entry.manifest() is None:
         free = shutil.disk_usage(cache).free
@@ -260,7 +271,7 @@ def extract_features(
             raise _disk_full(frames_entry.path, f"{needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB are free")
         _fill(
             frames_entry,
-            lambda folder: _write_frames(folder, clips, index, model, shape, dtype, batch_frames, progress),
+            lambda folder: _write_frames(folder, clips, index, model, shape, dtype, batch_frames, pad, progress),
         )
     return FeatureSet(index, audio, _FrameStore(frames_entry.path, index, dtype), inputs)
 
@@ -278,11 +289,14 @@ def embed_sound(vggish: nn.Module, waveform, sample_rate: int, seconds: int, aud
     return _embed(vggish, AUDIO_TIMINGS[audio_timing](waveform, sample_rate, seconds))
 
 
-def resize_frames(frames: np.ndarray, size: int) -> Tensor:
+def resize_frames(frames: np.ndarray, size: int, pad_colour: Tensor | None = None) -> Tensor:
     """Frames as the models take them: uint8 [T, H, W, 3] -> float32 [T, 3, size, size], 0-255, plain square resize.
 
-    Bilinear with antialiasing, not rounded afterwards; frames that have the size already are left as they are.
+    Bilinear with antialiasing, not rounded afterwards; frames that have the size already are left as they are. With a
+    `pad_colour` the shape is kept and the rest padded (`gavs_lib.lab.padding.pad_frames`).
     """
+    if pad_colour is not None:
+        return pad_frames(frames, size, pad_colour)
     images = torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).float()
     if images.shape[2:] == (size, size):
         return images.contiguous()
@@ -324,14 +338,19 @@ class _FrameStore:
 class _ClipFrames:
     """Images and masks read from the clips themselves, where no prefix is cached."""
 
-    def __init__(self, clips: Sequence, image_size: int):
+    def __init__(self, clips: Sequence, image_size: int, pad_colour: Tensor | None):
         self.clips = clips
         self.image_size = image_size
+        self.pad_colour = None if pad_colour is None else pad_colour.cpu()
 
     def read(self, row: int) -> tuple[str, Tensor, Tensor]:
         clip = self.clips[row]
         masks, _ = _masks_of(clip)
-        return "images", resize_frames(clip.frames, self.image_size), torch.from_numpy(masks.astype(np.uint8))
+        return (
+            "images",
+            resize_frames(clip.frames, self.image_size, self.pad_colour),
+            torch.from_numpy(masks.astype(np.uint8)),
+        )
 
 
 class _Entry:
@@ -441,6 +460,7 @@ def _write_frames(
     shape: tuple[int, ...],
     dtype: torch.dtype,
     batch_frames: int,
+    pad: bool,
     progress: bool,
 ) -> dict:
     """Encode the clips' frames up to the tuned blocks, `batch_frames` at a time across clips, and pack their masks."""
@@ -450,6 +470,7 @@ def _write_frames(
     header = {"descr": np.lib.format.dtype_to_descr(stored), "fortran_order": False, "shape": shape}
     was_training = model.training
     model.eval()
+    colour = model.sam.pixel_mean if pad else None
     waiting: list[Tensor] = []
 
     def encode(images: Tensor) -> None:
@@ -475,7 +496,7 @@ def _write_frames(
                         raise ValueError(f"{clip.uid}: changed while its features were computed. Run again.")
                     masks, _ = _masks_of(clip)
                     mask_file.write(np.packbits(masks.reshape(len(masks), -1), axis=1))
-                    waiting.extend(resize_frames(clip.frames, model.sam.image_encoder.img_size))
+                    waiting.extend(resize_frames(clip.frames, model.sam.image_encoder.img_size, colour))
                     while len(waiting) >= batch_frames or (waiting and item == len(index) - 1):
                         encode(torch.stack(waiting[:batch_frames]))
                         bar.update(len(waiting[:batch_frames]))

@@ -211,6 +211,49 @@ def measure_guesses(
     return pd.DataFrame(rows)
 
 
+def summary(results: str | Path) -> str:
+    """The recorded results as two Markdown tables: mean and standard deviation over seeds, in percent.
+
+    First what each model and control scores on the four kinds of test clips, and how often its mask moves in the swap
+    test; then the scores on unseen combinations by the nearest distractor.
+    """
+    table = pd.read_csv(results)
+    parts = {f"{s}, {'unseen' if 'unseen' in p else 'seen'}": (s, p) for s, p in TEST_PARTS}
+
+    def told(model: str, figure: str, part: tuple[str, str]) -> str:
+        rows = table[(table["model"] == model) & (table["figure"] == figure)]
+        values = 100 * rows[(rows["subset"] == part[0]) & (rows["split"] == part[1])]["value"]
+        if values.empty:
+            return ""
+        return f"{values.mean():.1f}" + (f" ± {values.std():.1f}" if len(values) > 1 else "")
+
+    lines = [("GAVS", "gavs", "miou"), ("Audio-SAM", "audio_sam", "miou"), ("SAM-Fusion", "sam_fusion", "miou")]
+    lines += [
+        ("GAVS, another clip's sound", "gavs", "miou, shuffled sound"),
+        ("GAVS, silence", "gavs", "miou, silence"),
+    ]
+    lines += [("GAVS trained without sound", "gavs_deaf", "miou")]
+    lines += [("SAM-mini, prompted by the true box", "guess", "miou, box-prompted SAM-mini")]
+    lines += [("true mask of a random toy", "guess", "miou, random"), ("of the largest toy", "guess", "miou, largest")]
+    lines += [("of all toys", "guess", "miou, everything")]
+    lines += [("of a toy of no seen class", "guess", "miou, exclusion")]
+    swaps = {
+        "swap, other families": ("swap test, across families", ("v1s", "test")),
+        "swap, one family": ("swap test, within a family", ("v1s", "test")),
+        "swap, one family, unseen": ("swap test, within a family", ("v1s", "unseen_test")),
+    }
+    rows = [["", *parts, *swaps], ["---"] * (1 + len(parts) + len(swaps))]
+    for name, model, figure in lines:
+        hears = figure == "miou" and model != "gavs_deaf"
+        moves = [told(model, *swap) if hears else "" for swap in swaps.values()]
+        rows.append([name, *(told(model, figure, part) for part in parts.values()), *moves])
+    kin = ("other family", "same family", "differing in one factor")
+    rows += [[], ["v1s, unseen, by the nearest distractor", *kin], ["---"] * 4]
+    for name, model, _ in lines[:3] + lines[5:6]:
+        rows.append([name, *(told(model, f"miou, distractor: {k}", ("v1s", "unseen_test")) for k in kin)])
+    return "\n".join("| " + " | ".join(row) + " |" if row else "" for row in rows)
+
+
 def main(argv: list[str] | None = None) -> None:
     """``make train``: train every shipped kind with every seed, measure, and write weights and results."""
     parser = argparse.ArgumentParser(prog="python -m gavs_lib.course train", description=main.__doc__)
@@ -220,7 +263,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rotation", type=int, default=0)
     parser.add_argument("--weights", type=Path, default=Path("data/weights"), help="where the first seed is written")
     parser.add_argument("--results", type=Path, default=Path("data/results/shipped.csv"))
+    parser.add_argument("--summary", action="store_true", help="only print the recorded results as Markdown")
     chosen = parser.parse_args(argv)
+    if chosen.summary:
+        print(summary(chosen.results))
+        return
     command = f"python -m gavs_lib.course train --rotation {chosen.rotation}"
     notes = {"world": fingerprint(), "rotation": chosen.rotation, "torch": torch.__version__, "command": command}
 

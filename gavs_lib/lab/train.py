@@ -39,6 +39,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from gavs_lib.gavs import Output
+from gavs_lib.lab.padding import crop_to_picture, masks_on_square, picture_places
 from gavs_lib.lab.weights import frozen_fingerprint, load_trained, model_config, save_trained, write_atomically
 from gavs_lib.losses import clip_average, segmentation_loss, semantic_loss
 from gavs_lib.metrics import AVSBENCH_THRESHOLD, mask_iou
@@ -189,6 +190,7 @@ def collate(items: list[dict]) -> dict:
         prefix [B, T, h, w, C], or images [B, T, 3, S, S]
         audio [B, T, 128]; has_mask, frame_valid [B, T] bool
         masks [B, T, H, W] uint8; a list of B tensors [T, H, W] if their sizes differ
+        extent [B, 2] int, only of padded frames
 
     Raises:
         ValueError: some items hold a prefix and others images.
@@ -204,6 +206,8 @@ def collate(items: list[dict]) -> dict:
     same_size = len({masks.shape for masks in padded["masks"]}) == 1
     batch = {name: torch.stack(tensors) for name, tensors in padded.items() if name != "masks"}
     batch["masks"] = torch.stack(padded["masks"]) if same_size else padded["masks"]
+    if any("extent" in item for item in items):
+        batch["extent"] = torch.stack([item["extent"] for item in items])
     batch["uid"] = [item["uid"] for item in items]
     batch["label"] = [item["label"] for item in items]
     return batch
@@ -229,7 +233,10 @@ def predict_masks(model: nn.Module, batch: dict) -> list[Tensor]:
         model.train(was_training)
     return [
         F.interpolate(
-            logits[item, : int(valid.sum())][None], size=masks.shape[-2:], mode="bilinear", align_corners=False
+            _of_picture(model, logits[item, : int(valid.sum())], batch, item)[None],
+            size=masks.shape[-2:],
+            mode="bilinear",
+            align_corners=False,
         )[0]
         for item, (valid, masks) in enumerate(zip(batch["frame_valid"], batch["masks"]))
     ]
@@ -421,11 +428,11 @@ class _Run:
         used = batch["has_mask"] if config.labelled_frames_only else batch["frame_valid"]
         with accelerator.autocast():
             output = _forward(self.network, batch, accelerator.device, used)
-        masks = _at_size(batch["masks"], output.mask_logits.shape[-2:])
+        masks, visible = _targets(self.model, batch, output.mask_logits.shape[-1])
         # Gradients are averaged over processes, so each divides by the average number of labelled frames.
         labelled = accelerator.reduce(batch["has_mask"].sum().float(), "mean")
         segmentation = segmentation_loss(
-            output.mask_logits, masks, batch["has_mask"], config.dice_weight, label_count=labelled
+            output.mask_logits, masks, batch["has_mask"], config.dice_weight, label_count=labelled, visible=visible
         )
         if output.visual_cue is None or config.semantic_weight == 0:
             return segmentation, torch.zeros((), device=segmentation.device)
@@ -486,7 +493,8 @@ class _Run:
             videos = []
             for item, (masks, flags) in enumerate(zip(batch["masks"], batch["has_mask"])):
                 # A video without a label scores NaN, and is left out below.
-                iou = mask_iou(logits[item].float(), masks, self.config.threshold)[flags]
+                scored = _of_picture(self.model, logits[item].float(), batch, item)
+                iou = mask_iou(scored, masks, self.config.threshold)[flags]
                 videos.append(iou.double().mean())
             scores.append(self.accelerator.gather_for_metrics(torch.stack(videos)).cpu())
         return torch.cat(scores).nanmean().item()
@@ -546,12 +554,17 @@ def _forward(model: nn.Module, batch: dict, device: torch.device, used: Tensor) 
     """
     inputs = {name: batch[name].to(device) for name in ("images", "prefix", "audio") if name in batch}
     used = used.to(device)
+    if "extent" in batch:
+        encoder = getattr(model, "module", model).sam.image_encoder
+        places = picture_places(batch["extent"].to(device), encoder.img_size, encoder.pos_embed.shape[1])
+        inputs["visible"] = places[:, None].expand(-1, used.shape[1], -1, -1)
     framewise = getattr(getattr(model, "module", model), "framewise", False) and not bool(used.all())
     if framewise:
         inputs = {name: tensor[used][None] for name, tensor in inputs.items()}
     if "prefix" in inputs:
         inputs["prefix"] = inputs["prefix"].float()
-    output = model(images=inputs.get("images"), audio=inputs["audio"], prefix=inputs.get("prefix"))
+    inputs.setdefault("images", None)
+    output = model(**inputs)
     if not framewise:
         return output
     return Output(*(None if values is None else _spread(values[0], used) for values in output))
@@ -564,11 +577,25 @@ def _spread(values: Tensor, used: Tensor) -> Tensor:
     return spread
 
 
-def _at_size(masks: Tensor | list[Tensor], size: torch.Size) -> Tensor:
-    """Masks of one size as they are; of several, area-averaged to the decoder's, as the loss itself would."""
+def _targets(model: nn.Module, batch: dict, side: int) -> tuple[Tensor, Tensor | None]:
+    """A batch's masks for the loss, and which pixels count; None: all.
+
+    Masks of one size stay as they are; of several, they are area-averaged to the decoder's, as the loss itself would.
+    """
+    masks = batch["masks"]
+    if "extent" in batch:
+        size = model.sam.image_encoder.img_size
+        return masks_on_square(masks, batch["extent"], size, side), picture_places(batch["extent"], size, side)
     if isinstance(masks, Tensor):
-        return masks
-    return torch.stack([F.interpolate(mask[None].float(), size=size, mode="area")[0] for mask in masks])
+        return masks, None
+    return torch.stack([F.interpolate(mask[None].float(), size=(side, side), mode="area")[0] for mask in masks]), None
+
+
+def _of_picture(model: nn.Module, logits: Tensor, batch: dict, item: int) -> Tensor:
+    """Logits [T, h, w] of a clip without its padding."""
+    if "extent" not in batch:
+        return logits
+    return crop_to_picture(logits, batch["extent"][item], model.sam.image_encoder.img_size)
 
 
 def _pad_time(tensor: Tensor, length: int) -> Tensor:
