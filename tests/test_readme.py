@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gavs_lib.lab.shipped import summary
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "data" / "README.md"]
 
@@ -55,3 +57,11 @@ def test_files_in_tables_exist(page):
 
 def test_the_readme_is_read_in_five_minutes():
     assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) < 200
+
+
+def test_the_results_are_those_on_record():
+    text = PAGES[0].read_text(encoding="utf-8")
+    (shown,) = re.findall(
+        r"^<!-- python -m gavs_lib.course train --summary -->\n(.*?)\n<!-- end -->", text, re.M | re.S
+    )
+    assert shown == summary(REPOSITORY / "data" / "results" / "shipped.csv")
