@@ -384,7 +384,7 @@ assert alone == 0, (
 
 # %% [markdown]
 # ### 5c. The sum: equation 11
-# $\mathcal L = \mathcal L_{seg} + \lambda\,\mathcal L_{sem}$. The paper prints neither $\lambda$ nor $m$; `semantic_weight` and `margin` were chosen on validation clips. One more choice of ours: two clips in which the same classes sound are no negatives of each other.
+# $\mathcal L = \mathcal L_{seg} + \lambda\,\mathcal L_{sem}$. The paper prints neither $\lambda$ nor $m$; `semantic_weight` and `margin` are ours; section 9 asks what this loss does. One more choice of ours: two clips in which the same classes sound are no negatives of each other.
 
 # %%
 total = segmentation_loss(logits, masks, labelled, dice_weight) + semantic_weight * semantic_loss(v, a, margin)

@@ -114,7 +114,7 @@ def test_an_unseen_toy_beside_its_kin_is_still_found(models, drawn):
     made, features = drawn["v1s", "unseen_test"]
     kin = [i for i, recipe in enumerate(made) if nearest_distractor(recipe) != "other family"]
     assert len(kin) >= 15
-    assert score(models["gavs"], features.subset(kin))["miou"].mean() >= 0.6
+    assert score(models["gavs"], features.subset(kin))["miou"].mean() >= 0.70
 
 
 def test_two_loads_of_a_shipped_model_agree(models):

@@ -313,7 +313,7 @@ def similarities(matrix: np.ndarray, title: str) -> Figure:
         image = axis.imshow(matrix, cmap="cividis")
         for i in range(count):
             axis.add_patch(plt.Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=SOUNDING, linewidth=2))
-        ticks = _spread(count, 8)
+        ticks = range(0, count, -(-count // 8))
         axis.set(xticks=ticks, yticks=ticks, xlabel="sound of clip j", ylabel="picture of clip i")
         figure.colorbar(image, ax=axis, label="cosine similarity s")
         return _finish(figure, title)
