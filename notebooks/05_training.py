@@ -220,6 +220,7 @@ for name, block, activation in (("visual adapter", mlp, F.relu), ("ColA", cola, 
     assert torch.allclose(by_hand, block(x), atol=1e-4)
     torch.nn.init.zeros_(block.adapter.up.weight)
 
+# %%
 sam = new_sam().to(device)  # untouched
 with torch.no_grad():
     pixels = (images - sam.pixel_mean) / sam.pixel_std
@@ -433,6 +434,8 @@ training = FitConfig(
     labelled_frames_only=True,
     seed=seed,
 )
+
+# %%
 notes = {"world": fingerprint()} if toyshop else {}
 result = fit(
     model.train(), features["train"], features["val"], training, output / "run-gavs", resume=False, notes=notes
