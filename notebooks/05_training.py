@@ -525,6 +525,8 @@ except KeyboardInterrupt:
     done = torch.load(output / "run-resumed" / "state.pt", weights_only=True)["step"]
     print(f"interrupted: {done} of {short.steps} steps are saved")
 fit(resumed, few, output_dir=output / "run-resumed", **quiet)
+
+# %%
 pairs = zip(unbroken.trained_state().values(), resumed.trained_state().values())
 apart = max((one - other).abs().max().item() for one, other in pairs)
 print(f"largest difference between the two sets of weights: {apart:.1e}")
