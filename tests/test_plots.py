@@ -33,6 +33,8 @@ FIGURES = {
     "curves": lambda: plots.curves({"GAVS": EPOCHS, "deaf twin": EPOCHS}, "training", margin=0.3),
     "similarities": lambda: plots.similarities(np.eye(12) - 0.2, "similarities"),
     "mask_at": lambda: plots.mask_at(FRAMES[0], 0.8 * MASKS[0], MASKS[0], 0.5, "threshold"),
+    "contact_sheet": lambda: plots.contact_sheet([FRAMES[:3], FRAMES[2:]], ["bell", "car"], list("abc"), "a sheet"),
+    "over_thresholds": lambda: plots.over_thresholds({"one": [0, 0.5, 0]}, "thresholds", "IoU", {"release": 0.4}),
     "pixel_loss": lambda: plots.pixel_loss("one pixel"),
     "architecture": lambda: plots.architecture("GAVS"),
 }
@@ -139,3 +141,22 @@ def test_the_colours_of_sounding_and_silent_differ_in_brightness_too():
         return float(np.dot(to_rgb(color), (0.299, 0.587, 0.114)))
 
     assert abs(brightness(plots.SOUNDING) - brightness(plots.SILENT)) > 0.2
+
+
+def test_a_contact_sheet_names_rows_and_columns_and_counts_them():
+    assert {"bell", "car", "a", "b", "c"} <= set(texts(FIGURES["contact_sheet"]()).splitlines())
+    with pytest.raises(ValueError, match=r"\[2, 3\].*\[2, 1\]"):
+        plots.contact_sheet([FRAMES[:3], FRAMES[2:]], ["bell", "car"], ["a"], "a sheet")
+
+
+def test_spectrograms_of_a_sheet_share_one_scale_with_low_bands_below():
+    axes = plots.contact_sheet([[np.zeros((4, 6)), np.ones((4, 6))]], ["bell"], ["a", "b"], "voices").axes
+    assert {axis.images[0].get_clim() for axis in axes} == {(0, 1)}
+    assert {axis.images[0].origin for axis in axes} == {"lower"}
+
+
+def test_curves_over_thresholds_span_zero_to_one_and_mark_what_is_named():
+    axis = FIGURES["over_thresholds"]().axes[0]
+    assert list(axis.lines[0].get_xdata()) == [0, 0.5, 1]
+    assert list(axis.lines[1].get_xdata()) == [0.4, 0.4]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["one", "release: 0.4"]

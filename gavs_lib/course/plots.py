@@ -346,6 +346,68 @@ def mask_at(frame: np.ndarray, probability: np.ndarray, truth: np.ndarray, thres
         return _finish(figure, title)
 
 
+def contact_sheet(
+    images: Sequence[Sequence[np.ndarray]], rows: Sequence[str], columns: Sequence[str], title: str
+) -> Figure:
+    """A table of pictures, each row and each column with its name.
+
+    Args:
+        images: rows x columns of pictures [H, W, 3] (uint8, or float 0-1), or of spectrograms [H, W] with low bands
+            first, which are drawn to one colour scale.
+        rows, columns: their names.
+        title: of the figure.
+
+    Raises:
+        ValueError: names and pictures differ in number.
+    """
+    shape = (len(images), *{len(row) for row in images})
+    if shape != (len(rows), len(columns)):
+        raise ValueError(f"images are {list(shape)} (rows, columns), the names {[len(rows), len(columns)]}.")
+    heard = np.asarray(images[0][0]).ndim == 2
+    height = 0.72 if heard else (WIDTH - 0.4) / len(columns)
+    settings = {"cmap": "cividis", "origin": "lower", "aspect": "auto"} if heard else {}
+    if heard:
+        settings |= {"vmin": min(np.min(i) for row in images for i in row)}
+        settings |= {"vmax": max(np.max(i) for row in images for i in row)}
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            len(rows), len(columns), figsize=(WIDTH, 1.2 + height * len(rows)), squeeze=False, layout="constrained"
+        )
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+        for line, images_of_row, name in zip(axes, images, rows):
+            for axis, image in zip(line, images_of_row):
+                axis.imshow(np.asarray(image), **settings)
+                _bare(axis)
+            line[0].set_ylabel(name)
+        for axis, name in zip(axes[0], columns):
+            axis.set_title(name, fontsize=12)
+        return _finish(figure, title)
+
+
+def over_thresholds(
+    values: Mapping[str, Sequence[float]], title: str, ylabel: str, marks: Mapping[str, float] | None = None
+) -> Figure:
+    """Scores at every threshold, from 0 to 1.
+
+    Args:
+        values: name -> scores in 0-1 at evenly spaced thresholds. The first curve is orange, the second blue.
+        title: of the figure.
+        ylabel: what the scores are.
+        marks: name -> threshold, drawn as an upright line.
+    """
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
+        for (name, each), color, dash in zip(
+            values.items(), (SOUNDING, SILENT, TRAINED, FROZEN), ("-", "--", ":", "-.")
+        ):
+            axis.plot(np.linspace(0, 1, len(each)), each, dash, color=color, label=name)
+        for (name, threshold), dash in zip((marks or {}).items(), (":", "-", "--", "-.")):
+            axis.axvline(threshold, color="black", linestyle=dash, linewidth=1.2, label=f"{name}: {threshold:g}")
+        axis.set(xlabel="threshold on the probability", ylabel=ylabel, xlim=(-0.02, 1.02), ylim=(0, 1.02))
+        axis.legend(loc="lower center", framealpha=1, edgecolor="white")
+        return _finish(figure, title)
+
+
 def pixel_loss(title: str) -> Figure:
     """Binary cross-entropy of one pixel against its logit (eq. 8), for a sounding, a silent and a half covered one.
 
