@@ -23,6 +23,18 @@ SCORES = pd.DataFrame(
     ],
     columns=["group", "name", "value", "low", "high", "kind"],
 )
+PROBES = pd.DataFrame(
+    [
+        (encoder, factor, name, 0.6 + 0.1 * (name == "trained"), chance)
+        for encoder in ("eye", "ear")
+        for factor, chance in (("family", 1 / 6), ("size", 1 / 2))
+        for name in ("trained", "untrained")
+    ],
+    columns=["encoder", "factor", "name", "value", "chance"],
+)
+STARTS = {"second": range(10), "published": [0.96 * i for i in range(10)]}
+RAMP = np.linspace(-1, 1, 640)
+WAVE = np.sin(np.arange(400) / 9)
 EPOCHS = [{"epoch": e, "segmentation": 1 / e, "semantic": 0.3, "miou": None if e == 1 else 0.1 * e} for e in (1, 2, 3)]
 FIGURES = {
     "clip_sheet": lambda: plots.clip_sheet(FRAMES, {"picture": None, "GAVS": MASKS}, "a clip", truth=MASKS),
@@ -36,6 +48,11 @@ FIGURES = {
     "contact_sheet": lambda: plots.contact_sheet([FRAMES[:3], FRAMES[2:]], ["bell", "car"], list("abc"), "a sheet"),
     "over_thresholds": lambda: plots.over_thresholds({"one": [0, 0.5, 0]}, "thresholds", "IoU", {"release": 0.4}),
     "pixel_loss": lambda: plots.pixel_loss("one pixel"),
+    "mel_steps": lambda: plots.mel_steps(WAVE, abs(np.fft.rfft(WAVE, 512)), np.eye(257, 64), RAMP[:64], 16000, "mel"),
+    "patch_drift": lambda: plots.patch_drift(STARTS, 0.975, RAMP[:10], 0.5, "drift"),
+    "embeddings": lambda: plots.embeddings({"F_A": RAMP.reshape(5, 128), "ReLU": abs(RAMP.reshape(5, 128))}, "F_A"),
+    "similarity_map": lambda: plots.similarity_map(FRAMES[0], np.eye(16), (2, 7), "places", MASKS[0]),
+    "probes": lambda: plots.probes(PROBES, "probes"),
     "architecture": lambda: plots.architecture("GAVS"),
 }
 
@@ -128,6 +145,38 @@ def test_the_threshold_figure_writes_the_iou_there():
     probability[8:24, 16:24] = 0.4  # the other half
     assert "IoU 0.50 at 0.50" in texts(plots.mask_at(FRAMES[0], probability, MASKS[0], 0.5, "threshold"))
     assert "IoU 1.00 at 0.30" in texts(plots.mask_at(FRAMES[0], probability, MASKS[0], 0.3, "threshold"))
+
+
+def test_a_similarity_map_frames_the_same_place_in_both_panels():
+    figure = plots.similarity_map(FRAMES[0], np.zeros((16, 16)), (2, 7), "places")  # a cell is 2 x 2 pixels
+    for axis in figure.axes[:2]:
+        assert [patch.get_bbox().bounds for patch in axis.patches] == [(13.5, 3.5, 2, 2)]  # x = 7 * 2, y = 2 * 2
+
+
+def test_patches_are_drawn_where_they_start():
+    spans = plots.patch_drift(STARTS, 0.975, np.ones(10), 0.5, "drift").axes[0]
+    begins = [collection.get_paths()[0].vertices[:, 0].min() for collection in spans.collections]
+    assert np.allclose(begins, [*range(10), *(0.96 * i for i in range(10))])
+    assert [text.get_text() for text in spans.texts] == 2 * [str(i) for i in range(10)]
+
+
+def test_embeddings_share_one_scale_about_zero():
+    figure = plots.embeddings({"small": RAMP.reshape(5, 128), "large": 3 * RAMP.reshape(5, 128)}, "F_A")
+    limits = {axis.images[0].get_clim() for axis in figure.axes[:2]}
+    (low, high) = limits.pop()
+    assert not limits and low == -high and 1 < high <= 3
+
+
+def test_probe_bars_are_written_out_and_chance_is_marked():
+    figure = plots.probes(PROBES, "probes")
+    assert [axis.get_title("left") for axis in figure.axes] == ["eye", "ear"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0.70", "0.60"] * 2
+    assert sorted({line.get_xdata()[0] for line in figure.axes[0].lines}) == [1 / 6, 1 / 2]
+
+
+def test_probes_refuse_a_table_that_lacks_a_column():
+    with pytest.raises(ValueError, match="lacks columns.*chance"):
+        plots.probes(PROBES.drop(columns="chance"), "probes")
 
 
 def test_an_empty_truth_scores_the_share_left_unmarked():

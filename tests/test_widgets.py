@@ -19,6 +19,7 @@ for voice in range(3):
     TRUTH[voice, :, 40 * voice : 40 * voice + 30, 20:60] = True
 NAMES = ["small-wood-bell", "large-glass-car", "small-metal-horn"]
 SOUNDS = [np.full(16000, 0.1 * (voice + 1), dtype=np.float32) for voice in range(3)]
+FEATURES = RNG.normal(size=(5, 8, 16, 16))
 ANSWER_SECONDS = 0.3
 
 
@@ -28,6 +29,10 @@ def player() -> ipywidgets.VBox:
 
 def explorer() -> ipywidgets.VBox:
     return widgets.mask_explorer(FRAMES, 0.7 * TRUTH[0], TRUTH[0])
+
+
+def places() -> ipywidgets.VBox:
+    return widgets.place_explorer(FRAMES, FEATURES)
 
 
 def test_choosing_a_voice_moves_the_mask_and_changes_the_sound():
@@ -59,7 +64,24 @@ def test_the_explorer_shows_what_the_pure_function_draws():
     assert box.picture.value == widgets.png(figure)
 
 
-@pytest.mark.parametrize("make", [player, explorer])
+def test_the_place_explorer_shows_the_cosine_of_the_chosen_place_with_all_others():
+    box = places()
+    box.second.value, box.row.value, box.column.value = 3, 2, 11
+    here = FEATURES[3][:, 2, 11]
+    cosine = [
+        [np.dot(FEATURES[3][:, r, c], here) / np.linalg.norm(FEATURES[3][:, r, c]) for c in range(16)]
+        for r in range(16)
+    ] / np.linalg.norm(here)
+    figure = plots.similarity_map(FRAMES[3], cosine, (2, 11), "second 3, row 2, column 11")
+    assert box.picture.value == widgets.png(figure)
+
+
+def test_a_missing_embedding_is_named():
+    with pytest.raises(ValueError, match="5 frames and 4 embeddings"):
+        widgets.place_explorer(FRAMES, FEATURES[:4])
+
+
+@pytest.mark.parametrize("make", [player, explorer, places])
 def test_a_widget_answers_within_300_milliseconds(make):
     box = make()
     taken = []
@@ -70,7 +92,7 @@ def test_a_widget_answers_within_300_milliseconds(make):
     assert statistics.median(taken) < ANSWER_SECONDS
 
 
-@pytest.mark.parametrize("make", [player, explorer])
+@pytest.mark.parametrize("make", [player, explorer, places])
 def test_making_a_widget_again_leaves_no_figure_and_shares_nothing(make):
     before = plt.get_fignums()
     first, second = make(), make()
@@ -81,7 +103,7 @@ def test_making_a_widget_again_leaves_no_figure_and_shares_nothing(make):
     assert plt.get_fignums() == before
 
 
-@pytest.mark.parametrize("make", [player, explorer])
+@pytest.mark.parametrize("make", [player, explorer, places])
 def test_every_control_is_one_that_the_keyboard_reaches_and_says_what_it_is(make):
     box = make()
     used = [child for child in box.children if not isinstance(child, ipywidgets.Image | ipywidgets.Audio)]

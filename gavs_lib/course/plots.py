@@ -429,6 +429,184 @@ def pixel_loss(title: str) -> Figure:
         return _finish(figure, title)
 
 
+def mel_steps(
+    samples: np.ndarray, magnitudes: np.ndarray, filters: np.ndarray, bands: np.ndarray, sample_rate: int, title: str
+) -> Figure:
+    """One frame of sound on its way to VGGish: samples, magnitude spectrum, mel filters, log of each filter's sum.
+
+    Args:
+        samples: [window] the frame, multiplied by its window.
+        magnitudes: [bins] of its spectrum, from 0 Hz to half the sample rate.
+        filters: [bins, bands] the mel filters; every sixth is drawn.
+        bands: [bands] the logarithms.
+        sample_rate: in Hz.
+        title: of the figure.
+    """
+    kilohertz = np.linspace(0, sample_rate / 2000, len(magnitudes))
+    milliseconds = np.arange(len(samples)) / sample_rate * 1000
+    with plt.rc_context(_STYLE):
+        figure, (wave, spectrum, triangles, result) = plt.subplots(4, 1, figsize=(WIDTH, 8.0), layout="constrained")
+        wave.plot(milliseconds, samples, color=FROZEN, linewidth=1.2)
+        wave.set_title(f"1. {len(samples)} samples, faded in and out", loc="left")
+        wave.set(xlabel="time (ms)", ylabel="amplitude")
+        spectrum.plot(kilohertz, magnitudes, color=SOUNDING, linewidth=1.5)
+        spectrum.set_title(f"2. magnitude spectrum: {len(magnitudes)} frequencies", loc="left")
+        spectrum.set(xlabel="frequency (kHz)", ylabel="magnitude", ylim=(0, None))
+        triangles.plot(kilohertz, np.asarray(filters)[:, ::6], color=FROZEN, linewidth=1.5)
+        triangles.set_title(f"3. every sixth of the {len(bands)} mel filters", loc="left")
+        triangles.set(xlabel="frequency (kHz)", ylabel="weight", ylim=(0, 1.05))
+        result.bar(np.arange(len(bands)), bands - np.min(bands), bottom=np.min(bands), color=SOUNDING, width=0.8)
+        result.set_title(f"4. {len(bands)} numbers: log of each filter's sum", loc="left")
+        result.set(xlabel="mel band", ylabel="log energy", xticks=range(0, len(bands) + 1, 16))
+        return _finish(figure, title)
+
+
+def patch_drift(
+    starts: Mapping[str, Sequence[float]], length: float, difference: Sequence[float], typical: float, title: str
+) -> Figure:
+    """Which stretch of sound each frame of a clip gets, and what that does to the embedding.
+
+    Args:
+        starts: name -> where the patch of frame i starts, in seconds.
+        length: of a patch, in seconds.
+        difference: for each frame, how far the embeddings of the two ways lie apart.
+        typical: the same distance for neighbouring seconds, drawn as a line.
+        title: of the figure.
+    """
+    seconds = len(difference)
+    with plt.rc_context(_STYLE):
+        figure, (spans, bars) = plt.subplots(
+            2,
+            1,
+            figsize=(WIDTH, 2.6 + 0.75 * len(starts)),
+            height_ratios=[0.75 * len(starts), 1.9],
+            layout="constrained",
+        )
+        for row, begins in enumerate(starts.values()):
+            for number, begin in enumerate(begins):
+                shade = (*to_rgb(SOUNDING), 0.75 if number % 2 else 0.4)
+                spans.broken_barh([(begin, length)], (row - 0.3, 0.6), facecolors=shade)
+                spans.text(begin + length / 2, row, str(number), ha="center", va="center", fontsize=12)
+        for second in range(seconds + 1):
+            spans.axvline(second, color="black", linewidth=0.8, zorder=0)
+        spans.set(yticks=range(len(starts)), yticklabels=list(starts), ylim=(len(starts) - 0.5, -0.5))
+        spans.set(xlim=(0, seconds), xticks=range(seconds + 1), xlabel="time (s)")
+        spans.set_title("the sound that frame i gets", loc="left")
+        bars.bar(np.arange(seconds), difference, color=FROZEN)
+        bars.axhline(typical, color="black", linewidth=1.5, linestyle="--", label="from one second to the next")
+        bars.set(xlabel="frame i", xticks=range(seconds), ylabel="distance", xlim=(-0.6, seconds - 0.4))
+        bars.set_ylim(0, 1.45 * max(typical, float(np.max(difference)), 1e-6))
+        bars.set_title("difference between the two embeddings", loc="left")
+        bars.legend(frameon=False, loc="upper left")
+        return _finish(figure, title)
+
+
+def embeddings(rows: Mapping[str, np.ndarray], title: str) -> Figure:
+    """Audio embeddings second by second: a line of coloured cells a second; orange is positive, purple negative.
+
+    Args:
+        rows: name -> [T, D]; all are drawn in one scale, which is symmetric about zero.
+        title: of the figure.
+    """
+    arrays = {name: np.asarray(values) for name, values in rows.items()}
+    # Single large values would leave all others pale.
+    limit = max(1e-6, *(float(np.quantile(np.abs(values), 0.98)) for values in arrays.values()))
+    heights = [0.5 + 0.24 * len(values) for values in arrays.values()]
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            len(arrays),
+            1,
+            figsize=(WIDTH, 1.2 + sum(heights)),
+            squeeze=False,
+            height_ratios=heights,
+            sharex=True,
+            layout="constrained",
+        )
+        for axis, (name, values) in zip(axes[:, 0], arrays.items()):
+            image = axis.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+            axis.set_title(name, loc="left")
+            axis.set(ylabel="second", yticks=range(0, len(values), max(1, len(values) // 5)))
+        axes[-1, 0].set(xlabel="number in the embedding", xticks=range(0, values.shape[1] + 1, 32))
+        figure.colorbar(image, ax=axes[:, 0], label="value", extend="both")
+        return _finish(figure, title)
+
+
+def similarity_map(
+    frame: np.ndarray, similarity: np.ndarray, place: tuple[int, int], title: str, truth: np.ndarray | None = None
+) -> Figure:
+    """A place in a picture, and how much the encoder's features at all other places resemble those there.
+
+    Args:
+        frame: [H, W, 3] uint8 RGB.
+        similarity: [h, w] cosine similarities on the encoder's grid; the colours span -0.5 to 1.
+        place: row and column on that grid, framed in orange in both panels.
+        title: of the figure.
+        truth: [H, W] bool, objects to outline in white over the map.
+    """
+    similarity = np.asarray(similarity)
+    height, width = np.asarray(frame).shape[:2]
+    cell = height / similarity.shape[0], width / similarity.shape[1]
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    with plt.rc_context(_STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.5), layout="constrained")
+        _show(left, frame, None, None)
+        image = right.imshow(similarity, cmap="cividis", vmin=-0.5, vmax=1, extent=extent, interpolation="nearest")
+        if truth is not None:
+            right.contour(np.asarray(truth, dtype=float), levels=[0.5], colors="white", linewidths=1.5)
+        _bare(right)
+        for axis in (left, right):
+            corner = place[1] * cell[1] - 0.5, place[0] * cell[0] - 0.5
+            axis.add_patch(plt.Rectangle(corner, cell[1], cell[0], fill=False, edgecolor=SOUNDING, linewidth=2.5))
+        left.set_title("the chosen place")
+        right.set_title("similarity to it")
+        bar = figure.colorbar(image, ax=[left, right], label="cosine", orientation="horizontal", shrink=0.6, aspect=30)
+        bar.set_ticks([-0.5, 0, 0.5, 1])
+        return _finish(figure, title)
+
+
+def probes(table: pd.DataFrame, title: str) -> Figure:
+    """What a linear reader reads off frozen features: one panel an encoder, bars a factor, black lines for chance.
+
+    Args:
+        table: columns encoder, factor, name, value, chance; at most three names.
+        title: of the figure.
+
+    Raises:
+        ValueError: a column is missing, or there are more than three names.
+    """
+    missing = {"encoder", "factor", "name", "value", "chance"} - set(table.columns)
+    names = [] if missing else list(dict.fromkeys(table["name"]))
+    if missing or len(names) > 3:
+        raise ValueError(
+            f"the table lacks columns {sorted(missing)} or has {len(names)} names; expected at most three."
+        )
+    colors = dict(zip(names, (TRAINED, "#8FD3BE", GUESS)))
+    encoders, factors = list(dict.fromkeys(table["encoder"])), list(dict.fromkeys(table["factor"]))
+    height = 0.8 / len(names)
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            len(encoders),
+            1,
+            figsize=(WIDTH, 1.5 + len(encoders) * (0.35 + 0.27 * len(names) * len(factors))),
+            squeeze=False,
+            sharex=True,
+            layout="constrained",
+        )
+        for axis, encoder in zip(axes[:, 0], encoders):
+            for row in table[table["encoder"] == encoder].itertuples():
+                y = factors.index(row.factor) + (names.index(row.name) - (len(names) - 1) / 2) * height
+                first = row.factor == factors[0]
+                axis.barh(y, row.value, 0.92 * height, color=colors[row.name], label=row.name if first else None)
+                axis.text(row.value + 0.015, y, f"{row.value:.2f}", va="center", fontsize=11)
+                axis.plot([row.chance] * 2, [y - height / 2, y + height / 2], color="black", linewidth=2.2)
+            axis.set(yticks=range(len(factors)), yticklabels=factors, ylim=(len(factors) - 0.5, -0.5), xlim=(0, 1.12))
+            axis.set_title(encoder, loc="left")
+        axis.set(xlabel="right answers (black line: chance)", xticks=[0, 0.25, 0.5, 0.75, 1])
+        handles, labels = axis.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=1 if len(names) > 2 else 2, frameon=False)
+        return _finish(figure, title)
+
+
 def architecture(title: str) -> Figure:
     """GAVS as boxes and arrows: what is frozen (grey) and what trains (green).
 

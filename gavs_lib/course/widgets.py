@@ -94,6 +94,41 @@ def mask_explorer(frames: np.ndarray, probabilities: np.ndarray, truth: np.ndarr
     return _box(draw, second=second, threshold=threshold)
 
 
+def place_explorer(frames: np.ndarray, embeddings: np.ndarray, second: int = 0) -> ipywidgets.VBox:
+    """Choose a second and a place in its picture; see how much the features at all other places resemble those there.
+
+    The static twin is `plots.similarity_map`.
+
+    Args:
+        frames: [T, H, W, 3] uint8 RGB.
+        embeddings: [T, C, h, w], what an encoder makes of them.
+        second: shown first; the place is the middle.
+
+    Returns:
+        A box with the attributes `second`, `row`, `column` (IntSlider) and `picture` (Image).
+
+    Raises:
+        ValueError: frames and embeddings differ in number.
+    """
+    if len(frames) != len(embeddings):
+        raise ValueError(
+            f"expected one embedding a frame; found {len(frames)} frames and {len(embeddings)} embeddings."
+        )
+    features = np.asarray(embeddings, dtype=np.float64)
+    features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    height, width = features.shape[2:]
+    time = ipywidgets.IntSlider(value=second, min=0, max=len(frames) - 1, description="second")
+    row = ipywidgets.IntSlider(value=height // 2, min=0, max=height - 1, description="row")
+    column = ipywidgets.IntSlider(value=width // 2, min=0, max=width - 1, description="column")
+
+    def draw() -> Figure:
+        t, place = time.value, (row.value, column.value)
+        similarity = np.einsum("chw,c->hw", features[t], features[t][:, place[0], place[1]])
+        return plots.similarity_map(frames[t], similarity, place, f"second {t}, row {place[0]}, column {place[1]}")
+
+    return _box(draw, second=time, row=row, column=column)
+
+
 def _box(
     draw: Callable[[], Figure], sound: ipywidgets.Audio | None = None, **controls: ipywidgets.Widget
 ) -> ipywidgets.VBox:
