@@ -6,6 +6,7 @@ old pictures behind. Every control is a plain Dropdown, slider or button, which 
 """
 
 import io
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import ipywidgets
@@ -15,13 +16,11 @@ from matplotlib.figure import Figure
 
 from gavs_lib.course import plots
 
-
 def png(figure: Figure) -> bytes:
     """A figure as PNG bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
     return buffer.getvalue()
-
 
 def voice_player(
     frames: np.ndarray,
@@ -70,7 +69,6 @@ def voice_player(
     voice.observe(play, names="value")
     return _box(draw, player, voice=voice, second=second)
 
-
 def mask_explorer(frames: np.ndarray, probabilities: np.ndarray, truth: np.ndarray) -> ipywidgets.VBox:
     """Choose a second and a threshold; see the mask, and the IoU at every other threshold.
 
@@ -92,7 +90,6 @@ def mask_explorer(frames: np.ndarray, probabilities: np.ndarray, truth: np.ndarr
         return plots.mask_at(frames[t], probabilities[t], truth[t], threshold.value, f"second {t}")
 
     return _box(draw, second=second, threshold=threshold)
-
 
 def place_explorer(frames: np.ndarray, embeddings: np.ndarray, second: int = 0) -> ipywidgets.VBox:
     """Choose a second and a place in its picture; see how much the features at all other places resemble those there.
@@ -128,6 +125,38 @@ def place_explorer(frames: np.ndarray, embeddings: np.ndarray, second: int = 0) 
 
     return _box(draw, second=time, row=row, column=column)
 
+def prompt_surgery(
+    frames: np.ndarray, masks: Mapping[tuple[bool, ...], np.ndarray], parts: Sequence[str], truth: np.ndarray
+) -> ipywidgets.VBox:
+    """Take parts out of the audio prompt, and see the mask that the rest still gives.
+
+    The static twin is `plots.prompt_parts`.
+
+    Args:
+        frames: [T, H, W, 3] uint8 RGB.
+        masks: for every choice of parts kept (a flag a part, in their order) -> the masks [T, H, W] bool.
+        parts: names of the parts, such as "cue", "noise" and "audio".
+        truth: [T, H, W] bool.
+
+    Returns:
+        A box with the attributes `second` (IntSlider), `picture` (Image), and a Checkbox named like each part.
+
+    Raises:
+        ValueError: some choice of parts has no masks.
+    """
+    missing = set(itertools.product((True, False), repeat=len(parts))) - set(masks)
+    if missing:
+        raise ValueError(
+            f"masks are missing for {sorted(missing)}; expected one entry for each choice of {list(parts)}."
+        )
+    boxes = {part: ipywidgets.Checkbox(value=True, description=part, indent=False) for part in parts}
+    second = ipywidgets.IntSlider(value=0, min=0, max=len(frames) - 1, description="second")
+
+    def draw() -> Figure:
+        kept, t = {part: box.value for part, box in boxes.items()}, second.value
+        return plots.prompt_parts(frames[t], masks[tuple(kept.values())][t], kept, f"second {t}", truth[t])
+
+    return _box(draw, **boxes, second=second)
 
 def _box(
     draw: Callable[[], Figure], sound: ipywidgets.Audio | None = None, **controls: ipywidgets.Widget
@@ -145,7 +174,6 @@ def _box(
     for name, control in controls.items():
         setattr(box, name, control)
     return box
-
 
 def _wav(waveform: np.ndarray, sample_rate: int) -> bytes:
     buffer = io.BytesIO()
