@@ -14,6 +14,9 @@ RNG = np.random.default_rng(0)
 FRAMES = RNG.integers(0, 256, size=(5, 32, 32, 3), dtype=np.uint8)
 MASKS = np.zeros((5, 32, 32), dtype=bool)
 MASKS[:, 8:24, 8:24] = True
+MAPS = np.full((2, 8, 8), 1 / 64)
+MAPS[1] = 0
+MAPS[1, 4, 4] = 1
 SCORES = pd.DataFrame(
     [
         ("v1s", "GAVS", 0.8, 0.7, 0.9, "hears"),
@@ -56,6 +59,11 @@ FIGURES = {
     "embeddings": lambda: plots.embeddings({"F_A": RAMP.reshape(5, 128), "ReLU": abs(RAMP.reshape(5, 128))}, "F_A"),
     "similarity_map": lambda: plots.similarity_map(FRAMES[0], np.eye(16), (2, 7), "places", MASKS[0]),
     "probes": lambda: plots.probes(PROBES, "probes"),
+
+    "attention": lambda: plots.attention(
+        FRAMES[0], ["before", "after"], {"layer 1": MAPS, "last": MAPS}, "a", MASKS[:2]
+    ),
+    "lines": lambda: plots.lines({"with": [2, 1, 0.5], "without": [2, 2, 2]}, "losses"),
     "architecture": lambda: plots.architecture("GAVS"),
 }
 
@@ -170,6 +178,20 @@ def test_the_surgery_figure_says_what_was_taken_out_and_writes_the_iou():
     half[:, 16:] = False  # 128 of the 256 pixels
     assert "IoU 0.50" in texts(plots.prompt_parts(FRAMES[0], half, KEPT, "surgery", truth=MASKS[0]))
     assert "IoU" not in texts(plots.prompt_parts(FRAMES[0], half, KEPT, "surgery"))
+
+def test_attention_is_measured_against_an_even_spread():
+    figure = plots.attention(FRAMES[0], ["even", "one cell"], {"layer": MAPS}, "attention")
+    even, one = (axis.images[1].get_array() for axis in figure.axes[:2])
+    assert np.allclose(even, 1)
+    assert one[4, 4] == 64 and one.sum() == 64  # all of it in one of 8 * 8 cells
+
+def test_attention_wants_a_map_for_each_column():
+    with pytest.raises(ValueError, match="layer has 2 maps for 3 columns"):
+        plots.attention(FRAMES[0], ["a", "b", "c"], {"layer": MAPS}, "attention")
+
+def test_lines_start_at_step_one():
+    line = plots.lines({"loss": [3.0, 2.0]}, "losses").axes[0].lines[0]
+    assert list(line.get_xdata()) == [1, 2] and list(line.get_ydata()) == [3, 2]
 
 def test_an_empty_truth_scores_the_share_left_unmarked():
     empty = np.zeros((32, 32), dtype=bool)

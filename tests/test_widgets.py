@@ -137,3 +137,38 @@ def test_sound_does_not_start_by_itself():
 def test_a_missing_sound_is_named():
     with pytest.raises(ValueError, match="'sounds': 2"):
         widgets.voice_player(FRAMES, NAMES, {"GAVS": TRUTH}, SOUNDS[:2], 16000)
+
+
+def attention() -> ipywidgets.VBox:
+    maps = {name: RNG.dirichlet(np.ones(64), size=(2, 3)).reshape(2, 3, 8, 8) for name in ("before", "after")}
+    return widgets.attention_explorer(FRAMES[0], NAMES, ["layer 1", "layer 2"], maps, TRUTH[:, 0])
+
+
+def test_choosing_a_layer_or_a_voice_shows_another_attention_map_and_answers_at_once():
+    before = plt.get_fignums()
+    box, taken = attention(), []
+    pictures = {box.picture.value}
+    for control, value in ((box.voice, 1), (box.voice, 2), (box.layer, 1), (box.voice, 0)):
+        begun = time.perf_counter()
+        control.value = value
+        taken.append(time.perf_counter() - begun)
+        pictures.add(box.picture.value)
+    assert len(pictures) == 5
+    assert statistics.median(taken) < ANSWER_SECONDS
+    assert plt.get_fignums() == before
+
+
+def test_the_attention_explorer_shows_what_the_pure_function_draws():
+    maps = {name: RNG.dirichlet(np.ones(64), size=(2, 3)).reshape(2, 3, 8, 8) for name in ("before", "after")}
+    box = widgets.attention_explorer(FRAMES[0], NAMES, ["layer 1", "layer 2"], maps, TRUTH[:, 0])
+    box.layer.value, box.voice.value = 1, 2
+    top = np.quantile(np.stack(list(maps.values())), 0.99) * 64
+    shown = {"layer 2": np.stack([maps["before"][1, 2], maps["after"][1, 2]])}
+    outlines = np.stack([TRUTH[2, 0]] * 2)
+    figure = plots.attention(FRAMES[0], ["before", "after"], shown, f"The {NAMES[2]} plays", outlines, top)
+    assert box.picture.value == widgets.png(figure)
+
+
+def test_the_attention_explorer_wants_a_map_for_each_layer_and_voice():
+    with pytest.raises(ValueError, match=r"maps of GAVS are \[1, 3, 8, 8\]; expected \[2, 3, h, w\]"):
+        widgets.attention_explorer(FRAMES[0], NAMES, ["a", "b"], {"GAVS": np.ones((1, 3, 8, 8)) / 64})

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
@@ -632,6 +632,83 @@ def probes(table: pd.DataFrame, title: str) -> Figure:
         handles, labels = axis.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=1 if len(names) > 2 else 2, frameon=False)
         return _finish(figure, title)
+
+def attention(
+    frame: np.ndarray,
+    names: Sequence[str],
+    rows: Mapping[str, np.ndarray],
+    title: str,
+    truth: np.ndarray | None = None,
+    top: float | None = None,
+) -> Figure:
+    """Attention maps over one picture: the deeper the orange, the more of the attention lies there.
+
+    Args:
+        frame: [H, W, 3] uint8 RGB.
+        names: K names of the columns.
+        rows: name -> maps [K, h, w], one a column, each at least 0 with sum 1; h and w may be smaller than H and W.
+        title: of the figure.
+        truth: [K, H, W] bool: a white outline in each column.
+        top: what the deepest orange stands for, in multiples of an even spread. None: the highest hundredth of all
+            cells shown.
+
+    Raises:
+        ValueError: a row has another number of maps than there are columns.
+    """
+    spread = {name: np.asarray(maps) * np.prod(np.shape(maps)[1:]) for name, maps in rows.items()}
+    for name, maps in spread.items():
+        if len(maps) != len(names):
+            raise ValueError(f"{name} has {len(maps)} maps for {len(names)} columns; expected one map a column.")
+    if top is None:
+        top = max(1.0, float(np.quantile(np.stack(list(spread.values())), 0.99)))
+    clear_to_orange = LinearSegmentedColormap.from_list("attention", [(*to_rgb(SOUNDING), a) for a in (0.0, 0.95)])
+    grey = np.asarray(frame)[..., :3].mean(axis=2) / 255
+    height, width = grey.shape
+    side = min(1.9, (WIDTH - 1.6) / len(names))
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            len(rows),
+            len(names),
+            figsize=(WIDTH, 1.2 + (side + 0.02) * len(rows)),
+            squeeze=False,
+            layout="constrained",
+        )
+        for number, (name, maps) in enumerate(spread.items()):
+            for column, axis in enumerate(axes[number]):
+                picture = np.repeat(0.15 + 0.6 * grey[..., None], 3, axis=2)
+                if truth is not None:
+                    picture[_edge(np.asarray(truth[column], dtype=bool), 1)] = 1
+                axis.imshow(picture, interpolation="nearest")
+                box = (-0.5, width - 0.5, height - 0.5, -0.5)
+                shades = axis.imshow(maps[column], cmap=clear_to_orange, vmin=0, vmax=top, extent=box)
+                _bare(axis)
+                if number == 0:
+                    axis.set_title(names[column], fontsize=12)
+            axes[number, 0].set_ylabel(name)
+        bar = figure.colorbar(shades, ax=axes, shrink=0.8, extend="max")
+        bar.set_label("attention\n(even spread = 1)", fontsize=12)
+        return _finish(figure, title)
+
+
+def lines(runs: Mapping[str, Sequence[float]], title: str, xlabel: str = "step", ylabel: str = "loss") -> Figure:
+    """Curves over steps 1, 2, 3, ...; each with a colour and a dash of its own.
+
+    Args:
+        runs: name -> values; the first is drawn orange, the second blue. At most six.
+        title: of the figure.
+        xlabel, ylabel: of the axes, with units.
+    """
+    styles = ((SOUNDING, "-"), (SILENT, "--"), (TRAINED, ":"), (FROZEN, "-."), ("#CC79A7", "-"), ("#000000", "--"))
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
+        for (name, values), (color, dash) in zip(runs.items(), styles):
+            axis.plot(range(1, len(values) + 1), values, dash, color=color, label=name)
+        axis.set(xlabel=xlabel, ylabel=ylabel)
+        axis.set_ylim(bottom=0)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(loc="outside lower center", ncols=min(3, len(runs)), frameon=False)
+        return _finish(figure, title)
+
 
 def architecture(title: str) -> Figure:
     """GAVS as boxes and arrows: what is frozen (grey) and what trains (green).

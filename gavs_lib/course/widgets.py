@@ -158,6 +158,51 @@ def prompt_surgery(
 
     return _box(draw, **boxes, second=second)
 
+def attention_explorer(
+    frame: np.ndarray,
+    names: Sequence[str],
+    layers: Sequence[str],
+    maps: Mapping[str, np.ndarray],
+    truth: np.ndarray | None = None,
+) -> ipywidgets.VBox:
+    """Choose a layer and whose voice is played; see where each model's token attends, side by side.
+
+    The static twin is `plots.attention`, which shows several layers and voices at once. One scale holds for all
+    choices.
+
+    Args:
+        frame: [H, W, 3] uint8 RGB.
+        names: K names of the toys that can be played.
+        layers: L names of the places where the token attends to the picture.
+        maps: model -> [L, K, h, w], each map at least 0 with sum 1.
+        truth: [K, H, W] bool, where the toy of each voice stands: a white outline.
+
+    Returns:
+        A box with the attributes `layer` (Dropdown), `voice` (Dropdown) and `picture` (Image).
+
+    Raises:
+        ValueError: a model's maps are not one for each layer and voice.
+    """
+    for model, each in maps.items():
+        if np.shape(each)[:2] != (len(layers), len(names)):
+            raise ValueError(
+                f"maps of {model} are {list(np.shape(each))}; expected [{len(layers)}, {len(names)}, h, w], one map "
+                "for each layer and voice."
+            )
+    everything = np.stack(list(maps.values()))
+    top = max(1.0, float(np.quantile(everything, 0.99)) * np.prod(everything.shape[-2:]))
+    layer = ipywidgets.Dropdown(options=[(name, i) for i, name in enumerate(layers)], value=0, description="layer")
+    voice = ipywidgets.Dropdown(options=[(name, k) for k, name in enumerate(names)], value=0, description="plays")
+
+    def draw() -> Figure:
+        i, k = layer.value, voice.value
+        shown = {layers[i]: np.stack([each[i][k] for each in maps.values()])}
+        outline = None if truth is None else np.stack([truth[k]] * len(maps))
+        return plots.attention(frame, list(maps), shown, f"The {names[k]} plays", outline, top)
+
+    return _box(draw, layer=layer, voice=voice)
+
+
 def _box(
     draw: Callable[[], Figure], sound: ipywidgets.Audio | None = None, **controls: ipywidgets.Widget
 ) -> ipywidgets.VBox:
