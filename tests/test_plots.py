@@ -51,7 +51,6 @@ FIGURES = {
     "mask_at": lambda: plots.mask_at(FRAMES[0], 0.8 * MASKS[0], MASKS[0], 0.5, "threshold"),
     "contact_sheet": lambda: plots.contact_sheet([FRAMES[:3], FRAMES[2:]], ["bell", "car"], list("abc"), "a sheet"),
     "over_thresholds": lambda: plots.over_thresholds({"one": [0, 0.5, 0]}, "thresholds", "IoU", {"release": 0.4}),
-
     "prompt_parts": lambda: plots.prompt_parts(FRAMES[0], MASKS[0], KEPT, "surgery", truth=MASKS[0]),
     "pixel_loss": lambda: plots.pixel_loss("one pixel"),
     "mel_steps": lambda: plots.mel_steps(WAVE, abs(np.fft.rfft(WAVE, 512)), np.eye(257, 64), RAMP[:64], 16000, "mel"),
@@ -59,13 +58,13 @@ FIGURES = {
     "embeddings": lambda: plots.embeddings({"F_A": RAMP.reshape(5, 128), "ReLU": abs(RAMP.reshape(5, 128))}, "F_A"),
     "similarity_map": lambda: plots.similarity_map(FRAMES[0], np.eye(16), (2, 7), "places", MASKS[0]),
     "probes": lambda: plots.probes(PROBES, "probes"),
-
     "attention": lambda: plots.attention(
         FRAMES[0], ["before", "after"], {"layer 1": MAPS, "last": MAPS}, "a", MASKS[:2]
     ),
     "lines": lambda: plots.lines({"with": [2, 1, 0.5], "without": [2, 2, 2]}, "losses"),
     "architecture": lambda: plots.architecture("GAVS"),
 }
+
 
 def texts(figure: Figure) -> str:
     """Everything that is written in a figure."""
@@ -74,6 +73,7 @@ def texts(figure: Figure) -> str:
         found += [axis.get_title(), axis.get_title("left"), axis.get_xlabel(), axis.get_ylabel()]
         found += [text.get_text() for text in axis.texts]
     return "\n".join(found)
+
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_has_a_title_fits_a_narrow_page_and_is_left_to_the_caller(name):
@@ -87,9 +87,11 @@ def test_a_figure_has_a_title_fits_a_narrow_page_and_is_left_to_the_caller(name)
     # 6.4 inches shown 400 pixels wide: 11 points become 9.5 pixels.
     assert min(text.get_fontsize() for text in written) >= 11
 
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_same_input_gives_the_same_picture(name):
     assert png(FIGURES[name]()) == png(FIGURES[name]())
+
 
 def test_an_overlay_is_orange_at_the_edge_and_fades_the_rest():
     shown = plots.overlay(FRAMES[0], MASKS[0])
@@ -100,24 +102,30 @@ def test_an_overlay_is_orange_at_the_edge_and_fades_the_rest():
     picture = FRAMES[0, 0, 0] / 255
     assert np.allclose(shown[0, 0], 0.45 * picture + 0.35 * picture.mean())
 
+
 def test_an_overlay_without_a_mask_is_the_picture():
     assert np.allclose(plots.overlay(FRAMES[0], None), FRAMES[0] / 255)
+
 
 def test_an_overlay_refuses_a_mask_of_another_size():
     with pytest.raises(ValueError, match=r"\[16, 16\].*\[32, 32\]"):
         plots.overlay(FRAMES[0], MASKS[0, ::2, ::2])
+
 
 def test_functions_leave_their_input_alone():
     frames, masks = FRAMES.copy(), MASKS.copy()
     plots.clip_sheet(frames, {"GAVS": masks}, "a clip", truth=masks)
     assert np.array_equal(frames, FRAMES) and np.array_equal(masks, MASKS)
 
+
 def test_a_long_clip_shows_five_evenly_spaced_seconds():
     figure = plots.clip_sheet(np.repeat(FRAMES, 2, axis=0), {"picture": None}, "ten seconds")
     assert [axis.get_title() for axis in figure.axes] == ["0 s", "2 s", "4 s", "7 s", "9 s"]
 
+
 def test_the_swap_figure_names_every_voice():
     assert "plays:\nsmall wood\nbell" in texts(FIGURES["voices"]())
+
 
 def test_bars_are_orange_for_hearing_and_blue_for_deaf():
     figure = plots.scores(SCORES, "scores")
@@ -125,17 +133,20 @@ def test_bars_are_orange_for_hearing_and_blue_for_deaf():
     assert colors == [to_rgb(plots.SILENT), to_rgb(plots.SOUNDING)]
     assert "0.80" in texts(figure) and "v1m" in texts(figure)
 
+
 def test_scores_refuse_a_table_that_lacks_a_column_or_has_an_unknown_kind():
     with pytest.raises(ValueError, match="lacks columns.*low"):
         plots.scores(SCORES.drop(columns="low"), "scores")
     with pytest.raises(ValueError, match="kinds.*blind"):
         plots.scores(SCORES.assign(kind="blind"), "scores")
 
+
 def test_curves_leave_out_epochs_that_were_not_validated():
     figure = plots.curves({"GAVS": EPOCHS}, "training")
     assert len(figure.axes) == 2, "without a margin there is no semantic panel"
     line = figure.axes[1].lines[0]
     assert list(line.get_xdata()) == [2, 3]
+
 
 def test_the_threshold_figure_writes_the_iou_there():
     probability = np.zeros((32, 32))
@@ -144,10 +155,12 @@ def test_the_threshold_figure_writes_the_iou_there():
     assert "IoU 0.50 at 0.50" in texts(plots.mask_at(FRAMES[0], probability, MASKS[0], 0.5, "threshold"))
     assert "IoU 1.00 at 0.30" in texts(plots.mask_at(FRAMES[0], probability, MASKS[0], 0.3, "threshold"))
 
+
 def test_a_similarity_map_frames_the_same_place_in_both_panels():
     figure = plots.similarity_map(FRAMES[0], np.zeros((16, 16)), (2, 7), "places")  # a cell is 2 x 2 pixels
     for axis in figure.axes[:2]:
         assert [patch.get_bbox().bounds for patch in axis.patches] == [(13.5, 3.5, 2, 2)]  # x = 7 * 2, y = 2 * 2
+
 
 def test_patches_are_drawn_where_they_start():
     spans = plots.patch_drift(STARTS, 0.975, np.ones(10), 0.5, "drift").axes[0]
@@ -155,11 +168,13 @@ def test_patches_are_drawn_where_they_start():
     assert np.allclose(begins, [*range(10), *(0.96 * i for i in range(10))])
     assert [text.get_text() for text in spans.texts] == 2 * [str(i) for i in range(10)]
 
+
 def test_embeddings_share_one_scale_about_zero():
     figure = plots.embeddings({"small": RAMP.reshape(5, 128), "large": 3 * RAMP.reshape(5, 128)}, "F_A")
     limits = {axis.images[0].get_clim() for axis in figure.axes[:2]}
     (low, high) = limits.pop()
     assert not limits and low == -high and 1 < high <= 3
+
 
 def test_probe_bars_are_written_out_and_chance_is_marked():
     figure = plots.probes(PROBES, "probes")
@@ -167,9 +182,11 @@ def test_probe_bars_are_written_out_and_chance_is_marked():
     assert [text.get_text() for text in figure.axes[0].texts] == ["0.70", "0.60"] * 2
     assert sorted({line.get_xdata()[0] for line in figure.axes[0].lines}) == [1 / 6, 1 / 2]
 
+
 def test_probes_refuse_a_table_that_lacks_a_column():
     with pytest.raises(ValueError, match="lacks columns.*chance"):
         plots.probes(PROBES.drop(columns="chance"), "probes")
+
 
 def test_the_surgery_figure_says_what_was_taken_out_and_writes_the_iou():
     written = texts(plots.prompt_parts(FRAMES[0], MASKS[0], KEPT, "surgery", truth=MASKS[0]))
@@ -179,24 +196,29 @@ def test_the_surgery_figure_says_what_was_taken_out_and_writes_the_iou():
     assert "IoU 0.50" in texts(plots.prompt_parts(FRAMES[0], half, KEPT, "surgery", truth=MASKS[0]))
     assert "IoU" not in texts(plots.prompt_parts(FRAMES[0], half, KEPT, "surgery"))
 
+
 def test_attention_is_measured_against_an_even_spread():
     figure = plots.attention(FRAMES[0], ["even", "one cell"], {"layer": MAPS}, "attention")
     even, one = (axis.images[1].get_array() for axis in figure.axes[:2])
     assert np.allclose(even, 1)
     assert one[4, 4] == 64 and one.sum() == 64  # all of it in one of 8 * 8 cells
 
+
 def test_attention_wants_a_map_for_each_column():
     with pytest.raises(ValueError, match="layer has 2 maps for 3 columns"):
         plots.attention(FRAMES[0], ["a", "b", "c"], {"layer": MAPS}, "attention")
+
 
 def test_lines_start_at_step_one():
     line = plots.lines({"loss": [3.0, 2.0]}, "losses").axes[0].lines[0]
     assert list(line.get_xdata()) == [1, 2] and list(line.get_ydata()) == [3, 2]
 
+
 def test_an_empty_truth_scores_the_share_left_unmarked():
     empty = np.zeros((32, 32), dtype=bool)
     # 16 * 16 of 32 * 32 pixels are marked: 1 - 1/4
     assert "IoU 0.75" in texts(plots.mask_at(FRAMES[0], MASKS[0].astype(float), empty, 0.5, "threshold"))
+
 
 def test_the_colours_of_sounding_and_silent_differ_in_brightness_too():
     def brightness(color: str) -> float:
@@ -204,15 +226,18 @@ def test_the_colours_of_sounding_and_silent_differ_in_brightness_too():
 
     assert abs(brightness(plots.SOUNDING) - brightness(plots.SILENT)) > 0.2
 
+
 def test_a_contact_sheet_names_rows_and_columns_and_counts_them():
     assert {"bell", "car", "a", "b", "c"} <= set(texts(FIGURES["contact_sheet"]()).splitlines())
     with pytest.raises(ValueError, match=r"\[2, 3\].*\[2, 1\]"):
         plots.contact_sheet([FRAMES[:3], FRAMES[2:]], ["bell", "car"], ["a"], "a sheet")
 
+
 def test_spectrograms_of_a_sheet_share_one_scale_with_low_bands_below():
     axes = plots.contact_sheet([[np.zeros((4, 6)), np.ones((4, 6))]], ["bell"], ["a", "b"], "voices").axes
     assert {axis.images[0].get_clim() for axis in axes} == {(0, 1)}
     assert {axis.images[0].origin for axis in axes} == {"lower"}
+
 
 def test_curves_over_thresholds_span_zero_to_one_and_mark_what_is_named():
     axis = FIGURES["over_thresholds"]().axes[0]

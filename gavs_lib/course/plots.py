@@ -41,6 +41,7 @@ _STYLE = {
     "lines.linewidth": 2.2,
 }
 
+
 def overlay(frame: np.ndarray, mask: np.ndarray | None, color: str = SOUNDING) -> np.ndarray:
     """Tint the marked pixels of a picture, outline them, and fade the rest a little.
 
@@ -71,6 +72,7 @@ def overlay(frame: np.ndarray, mask: np.ndarray | None, color: str = SOUNDING) -
     result[_edge(mask, max(1, min(mask.shape) // 90))] = tint
     return result
 
+
 def clip_sheet(
     frames: np.ndarray,
     rows: Mapping[str, np.ndarray | None],
@@ -98,6 +100,7 @@ def clip_sheet(
                     axis.set_title(f"{second} s")
             axes[number, 0].set_ylabel(name)
         return _finish(figure, title)
+
 
 def sound(
     waveform: np.ndarray, sample_rate: int, title: str, sounding: Mapping[str, Sequence[bool]] | None = None
@@ -145,6 +148,7 @@ def sound(
         figure.colorbar(image, ax=mel, label="log energy")
         return _finish(figure, title)
 
+
 def voices(
     frame: np.ndarray,
     names: Sequence[str],
@@ -179,6 +183,7 @@ def voices(
             axes[number, 0].set_ylabel(model)
         return _finish(figure, title)
 
+
 def pictures(images: Mapping[str, np.ndarray], title: str, columns: int = 3, colorbar: str | None = None) -> Figure:
     """Pictures side by side, each under its name.
 
@@ -210,6 +215,7 @@ def pictures(images: Mapping[str, np.ndarray], title: str, columns: int = 3, col
         if colorbar is not None and shades is not None:
             figure.colorbar(shades, ax=axes, label=colorbar, shrink=0.7)
         return _finish(figure, title)
+
 
 def scores(table: pd.DataFrame, title: str, xlabel: str = "mean IoU") -> Figure:
     """Scores as bars, one panel a group: orange for a model that hears, blue for a deaf one, grey for a guess.
@@ -257,6 +263,7 @@ def scores(table: pd.DataFrame, title: str, xlabel: str = "mean IoU") -> Figure:
         axis.set_xlabel(xlabel)
         return _finish(figure, title)
 
+
 def curves(runs: Mapping[str, Sequence[Mapping]], title: str, margin: float | None = None) -> Figure:
     """Training curves, epoch by epoch: the segmentation loss, validation mIoU and, with a margin, the semantic loss.
 
@@ -291,6 +298,7 @@ def curves(runs: Mapping[str, Sequence[Mapping]], title: str, margin: float | No
         axes[-1].xaxis.get_major_locator().set_params(integer=True)
         return _finish(figure, title)
 
+
 def similarities(matrix: np.ndarray, title: str) -> Figure:
     """Cosine similarities of pictures (rows) and sounds (columns) as a heat map; the diagonal is who belongs together.
 
@@ -309,6 +317,7 @@ def similarities(matrix: np.ndarray, title: str) -> Figure:
         axis.set(xticks=ticks, yticks=ticks, xlabel="sound of clip j", ylabel="picture of clip i")
         figure.colorbar(image, ax=axis, label="cosine similarity s")
         return _finish(figure, title)
+
 
 def mask_at(frame: np.ndarray, probability: np.ndarray, truth: np.ndarray, threshold: float, title: str) -> Figure:
     """What a threshold makes of a probability map, and the IoU it would have had at every other one.
@@ -335,6 +344,7 @@ def mask_at(frame: np.ndarray, probability: np.ndarray, truth: np.ndarray, thres
         curve.set_title(f"IoU {here:.2f} at {threshold:.2f}")
         curve.set(xlabel="threshold", ylabel="IoU", xlim=(-0.02, 1.02), ylim=(0, 1.02))
         return _finish(figure, title)
+
 
 def contact_sheet(
     images: Sequence[Sequence[np.ndarray]], rows: Sequence[str], columns: Sequence[str], title: str
@@ -373,6 +383,7 @@ def contact_sheet(
             axis.set_title(name, fontsize=12)
         return _finish(figure, title)
 
+
 def over_thresholds(
     values: Mapping[str, Sequence[float]], title: str, ylabel: str, marks: Mapping[str, float] | None = None
 ) -> Figure:
@@ -394,6 +405,8 @@ def over_thresholds(
             axis.axvline(threshold, color="black", linestyle=dash, linewidth=1.2, label=f"{name}: {threshold:g}")
         axis.set(xlabel="threshold on the probability", ylabel=ylabel, xlim=(-0.02, 1.02), ylim=(0, 1.02))
         axis.legend(loc="lower center", framealpha=1, edgecolor="white")
+        return _finish(figure, title)
+
 
 def prompt_parts(
     frame: np.ndarray,
@@ -440,6 +453,7 @@ def prompt_parts(
         picture.set_title("mask" if truth is None else f"mask: IoU {_iou(mask, np.asarray(truth, dtype=bool)):.2f}")
         return _finish(figure, title)
 
+
 def pixel_loss(title: str) -> Figure:
     """Binary cross-entropy of one pixel against its logit (eq. 8), for a sounding, a silent and a half covered one.
 
@@ -459,6 +473,7 @@ def pixel_loss(title: str) -> Figure:
         axis.set(xlabel="logit x", ylabel="loss of the pixel", ylim=(0, 6.2))
         axis.legend(frameon=False, loc="upper center")
         return _finish(figure, title)
+
 
 def mel_steps(
     samples: np.ndarray, magnitudes: np.ndarray, filters: np.ndarray, bands: np.ndarray, sample_rate: int, title: str
@@ -490,6 +505,7 @@ def mel_steps(
         result.set_title(f"4. {len(bands)} numbers: log of each filter's sum", loc="left")
         result.set(xlabel="mel band", ylabel="log energy", xticks=range(0, len(bands) + 1, 16))
         return _finish(figure, title)
+
 
 def patch_drift(
     starts: Mapping[str, Sequence[float]], length: float, difference: Sequence[float], typical: float, title: str
@@ -530,6 +546,7 @@ def patch_drift(
         bars.legend(frameon=False, loc="upper left")
         return _finish(figure, title)
 
+
 def embeddings(rows: Mapping[str, np.ndarray], title: str) -> Figure:
     """Audio embeddings second by second: a line of coloured cells a second; orange is positive, purple negative.
 
@@ -558,6 +575,7 @@ def embeddings(rows: Mapping[str, np.ndarray], title: str) -> Figure:
         axes[-1, 0].set(xlabel="number in the embedding", xticks=range(0, values.shape[1] + 1, 32))
         figure.colorbar(image, ax=axes[:, 0], label="value", extend="both")
         return _finish(figure, title)
+
 
 def similarity_map(
     frame: np.ndarray, similarity: np.ndarray, place: tuple[int, int], title: str, truth: np.ndarray | None = None
@@ -590,6 +608,7 @@ def similarity_map(
         bar = figure.colorbar(image, ax=[left, right], label="cosine", orientation="horizontal", shrink=0.6, aspect=30)
         bar.set_ticks([-0.5, 0, 0.5, 1])
         return _finish(figure, title)
+
 
 def probes(table: pd.DataFrame, title: str) -> Figure:
     """What a linear reader reads off frozen features: one panel an encoder, bars a factor, black lines for chance.
@@ -632,6 +651,7 @@ def probes(table: pd.DataFrame, title: str) -> Figure:
         handles, labels = axis.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=1 if len(names) > 2 else 2, frameon=False)
         return _finish(figure, title)
+
 
 def attention(
     frame: np.ndarray,
@@ -766,6 +786,7 @@ def architecture(title: str) -> Figure:
         axis.text(4.6, 7.5, "grey: frozen\ngreen: trains", ha="center", va="center", fontsize=12)
         return _finish(figure, title)
 
+
 def _show(axis: Axes, frame: np.ndarray, mask: np.ndarray | None, truth: np.ndarray | None) -> None:
     picture = overlay(frame, mask)
     if truth is not None:
@@ -774,10 +795,12 @@ def _show(axis: Axes, frame: np.ndarray, mask: np.ndarray | None, truth: np.ndar
     axis.imshow(picture, interpolation="nearest")
     _bare(axis)
 
+
 def _bare(axis: Axes) -> None:
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set_visible(False)
+
 
 def _edge(mask: np.ndarray, width: int) -> np.ndarray:
     """The outermost `width` pixels of a mask."""
@@ -787,21 +810,25 @@ def _edge(mask: np.ndarray, width: int) -> np.ndarray:
         core = core & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~core
 
+
 def _iou(prediction: np.ndarray, truth: np.ndarray) -> float:
     """IoU of one frame with AVSBench's rule for an empty truth."""
     if not truth.any():
         return float((~prediction).mean())
     return float((prediction & truth).sum() / (prediction | truth).sum())
 
+
 def _spread(count: int, most: int) -> list[int]:
     """At most `most` of the numbers 0 ... count - 1, evenly spaced, the first among them."""
     return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most)).round()})
+
 
 def _two_lines(name: str) -> str:
     """ "small-glass-bell" -> "small glass\\nbell"."""
     words: Iterable[str] = name.replace("_", " + ").split("-")
     *first, last = words
     return " ".join(first) + ("\n" if first else "") + last
+
 
 def _finish(figure: Figure, title: str) -> Figure:
     figure.suptitle(title)

@@ -16,11 +16,13 @@ from matplotlib.figure import Figure
 
 from gavs_lib.course import plots
 
+
 def png(figure: Figure) -> bytes:
     """A figure as PNG bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
     return buffer.getvalue()
+
 
 def voice_player(
     frames: np.ndarray,
@@ -69,6 +71,7 @@ def voice_player(
     voice.observe(play, names="value")
     return _box(draw, player, voice=voice, second=second)
 
+
 def mask_explorer(frames: np.ndarray, probabilities: np.ndarray, truth: np.ndarray) -> ipywidgets.VBox:
     """Choose a second and a threshold; see the mask, and the IoU at every other threshold.
 
@@ -90,6 +93,7 @@ def mask_explorer(frames: np.ndarray, probabilities: np.ndarray, truth: np.ndarr
         return plots.mask_at(frames[t], probabilities[t], truth[t], threshold.value, f"second {t}")
 
     return _box(draw, second=second, threshold=threshold)
+
 
 def place_explorer(frames: np.ndarray, embeddings: np.ndarray, second: int = 0) -> ipywidgets.VBox:
     """Choose a second and a place in its picture; see how much the features at all other places resemble those there.
@@ -125,6 +129,7 @@ def place_explorer(frames: np.ndarray, embeddings: np.ndarray, second: int = 0) 
 
     return _box(draw, second=time, row=row, column=column)
 
+
 def prompt_surgery(
     frames: np.ndarray, masks: Mapping[tuple[bool, ...], np.ndarray], parts: Sequence[str], truth: np.ndarray
 ) -> ipywidgets.VBox:
@@ -157,6 +162,7 @@ def prompt_surgery(
         return plots.prompt_parts(frames[t], masks[tuple(kept.values())][t], kept, f"second {t}", truth[t])
 
     return _box(draw, **boxes, second=second)
+
 
 def attention_explorer(
     frame: np.ndarray,
@@ -219,6 +225,7 @@ def _box(
     for name, control in controls.items():
         setattr(box, name, control)
     return box
+
 
 def _wav(waveform: np.ndarray, sample_rate: int) -> bytes:
     buffer = io.BytesIO()
