@@ -560,7 +560,7 @@ display(pd.DataFrame(rows, columns=titles).set_index("ColA against"))
 # %% [markdown]
 # **What we see.** First compare orange with grey in the group where one toy sounds: only a bar well above grey belongs to a model that has begun to listen. Then read the last column of the table. *No* does not mean that two ways are equally good; it means that so few steps, seeds and clips cannot tell. Even the other answers are weak: with two repeats the signs agree half of the time by luck, and we ask five times.
 #
-# When this page was written, we ran it with two sizes of the training set. Each put another way first, once *freeze* and once *fine-tune*; neither gave the paper's order, and ColA led in neither. Reasons that we think likely, none of them tested here:
+# When this page was written, we ran it with two settings of clips and steps. Each put another way first, once *freeze* and once *fine-tune*; neither gave the paper's order, and ColA led in neither. Reasons that we think likely, none of them tested here:
 #
 # - SAM-mini was pre-trained with prompts that *mean* something (a family, a size, a material). Even frozen, its decoder knows how to answer such a token, and the audio prompt only has to learn to speak to it. The official SAM knows points and boxes; there, the paper has *freeze* far behind.
 # - The steps are few. Adapters start as nothing and may pay off later.
