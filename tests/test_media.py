@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gavs_lib.data import read_clip, write_masks, write_overlay_video
+from gavs_lib.data import media, read_clip, write_masks, write_overlay_video
 
 WIDTH, HEIGHT, RATE = 64, 48, 25
 # The colour on screen in second i.
@@ -321,3 +321,19 @@ def test_a_folder_with_other_things_is_not_replaced(tmp_path):
     with pytest.raises(ValueError, match=r"thesis\.txt"):
         write_masks(tmp_path, half_masks())
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_a_cover_beside_the_film_is_neither_read_nor_shown(tmp_path):
+    path = write_video(tmp_path / "clip.mp4")
+    with av.open(str(path)) as container:
+        film = container.streams.video[0]
+        assert media._film(path, container) is film
+
+    class Cover:
+        disposition = av.stream.Disposition.attached_pic
+
+    class Both:
+        class streams:  # the cover comes first, as in files of music shops
+            video = [Cover(), film]
+
+    assert media._film(path, Both) is film

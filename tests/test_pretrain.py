@@ -96,6 +96,38 @@ def test_an_interrupted_pretraining_ends_where_an_unbroken_one_does(encoder, tmp
     assert all(torch.equal(unbroken[name], resumed[name]) for name in unbroken)
 
 
+def test_processes_that_share_a_batch_step_along_the_mean_of_their_gradients(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain, "_in_parallel", lambda work, jobs, workers, what: [work(job) for job in jobs])
+    config = replace(TINY, workers=2, sound_steps=1)
+    taught = pretrain.pretrain_vggish(config, tmp_path).state_dict()
+
+    patches, tags = (torch.from_numpy(np.load(tmp_path / "vggish_mini" / f"drawn_{i}.npy")) for i in range(2))
+    torch.manual_seed(config.seed)
+    model = pretrain._hearing()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.sound_lr, weight_decay=0.01)
+    for rank in range(2):
+        rng = np.random.default_rng([config.seed, 12, 0, rank])
+        rows = torch.from_numpy(rng.choice(len(patches), 2, replace=False))
+        batch = patches[rows].float() + torch.from_numpy(rng.normal(0, 0.4, (2, 1, 1, 1)).astype(np.float32))
+        heard = model["head"](model["ear"](batch))
+        (torch.nn.functional.binary_cross_entropy_with_logits(heard, tags[rows]) / 2).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    assert all(torch.allclose(taught[name], value, atol=1e-5) for name, value in model["ear"].state_dict().items())
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused():
+    with pytest.raises(ValueError, match="picture_batch is 16; expected a multiple of workers, 3"):
+        PretrainConfig(workers=3, sound_batch=63)
+
+
+def test_another_drawing_is_not_taken_for_the_one_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain, "_in_parallel", lambda work, jobs, workers, what: [work(job) for job in jobs])
+    pretrain.pretrain_vggish(TINY, tmp_path)
+    pretrain.pretrain_vggish(replace(TINY, clips=3, sound_steps=5), tmp_path)
+    assert len(np.load(tmp_path / "vggish_mini" / "drawn_0.npy")) == 3 * 5
+
+
 def test_a_shipped_encoder_keeps_its_masks_in_half_precision_and_its_position_code_exactly(tmp_path):
     sam = build_sam("mini")
     path = pretrain.ship(sam, "sam_mini", replace(TINY), tmp_path, {"figure": 1.0})

@@ -19,6 +19,7 @@ PASSES = """\
 steps: int = 3  # how many
 rate: float = 0.5  # how fast
 name: str = "toy"
+ear_checkpoint: str = "mini"
 sizes: list = [1, 2]
 output_dir: str = "nowhere"
 
@@ -92,6 +93,12 @@ def test_a_folder_typed_where_the_user_stands_means_the_same_in_the_notebook(not
     for text in ("results", "here/results"):
         steps = plan(notebooks, "quick", "00", {"output_dir": text, "name": "toy"})
         assert steps[0].parameters == {"output_dir": str(tmp_path / text), "name": "toy"}
+    (tmp_path / "ear.pth").touch()
+    (tmp_path / "toy").mkdir()  # a name that is no path stays a name
+    settings = {"ear_checkpoint": "ear.pth", "name": "toy"}
+    expected = {"ear_checkpoint": str(tmp_path / "ear.pth"), "name": "toy"}
+    assert plan(notebooks, "quick", "00", settings)[0].parameters == expected
+    assert plan(notebooks, "quick", "00", {"ear_checkpoint": "mini"})[0].parameters == {"ear_checkpoint": "mini"}
     assert plan(notebooks, "quick", "00", {"name": "files/toy"})[0].parameters["name"] == str(tmp_path / "files/toy")
     assert plan(notebooks, "quick", "00", {"name": ""})[0].parameters["name"] == ""
 
@@ -126,7 +133,10 @@ def test_what_cannot_be_meant_is_refused_with_what_could(notebooks, profile, wan
     ("text", "message"),
     [
         ("all:\n  sede: 1\n", "profile full, all: no notebook has a parameter 'sede'. Did you mean seed"),
-        ("00_passes:\n  seed: 1\n", "00_passes has no parameter 'seed'. Known: steps, rate, name, sizes, output_dir"),
+        (
+            "00_passes:\n  seed: 1\n",
+            "00_passes has no parameter 'seed'. Known: steps, rate, name, ear_checkpoint, sizes, output_dir",
+        ),
         ("00_pases:\n  steps: 1\n", "section '00_pases', but there is no such notebook. Did you mean 00_passes"),
         ("- 1\n", "expected sections"),
     ],

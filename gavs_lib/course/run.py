@@ -342,9 +342,14 @@ def _check_type(notebook: str, parameter: str, value: Any, default: Any, shown: 
 
 
 def _absolute(parameter: str, text: str) -> str:
-    """A path typed where the user stands must mean the same in the notebook, which runs in its own folder."""
+    """A path typed where the user stands must mean the same in the notebook, which runs in its own folder.
+
+    Where a word such as "mini" may stand as well, a bare name is a path if there is such a file or folder.
+    """
+    path = Path(text).expanduser()
     is_path = parameter.endswith("_dir") or os.sep in text
-    return str(Path(text).expanduser().resolve()) if text and (is_path or Path(text).is_dir()) else text
+    may_be = parameter.endswith(("_root", "_checkpoint"))
+    return str(path.resolve()) if text and (is_path or (may_be and path.exists())) else text
 
 
 def _unknown(source: str, lacks: str, parameter: str, known: list[str]) -> str:

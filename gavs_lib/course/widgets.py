@@ -2,7 +2,8 @@
 
 A widget holds what was computed before (masks, sounds) and only draws, so it answers within a fraction of a second. Its
 picture is one Image widget whose bytes are replaced: running the cell again makes a new widget and leaves none of the
-old pictures behind. Every control is a plain Dropdown, slider or button, which Tab reaches and the arrow keys move.
+old pictures behind. Every control is a plain Dropdown, slider, check box or button, which Tab reaches and the arrow
+keys or the space bar move.
 """
 
 import io

@@ -321,14 +321,20 @@ def _open(path: pathlib.Path) -> av.container.InputContainer:
         ) from error
 
 
-def _streams(path: pathlib.Path, container: av.container.InputContainer):
+def _film(path: pathlib.Path, container: av.container.InputContainer):
+    """The video stream that moves; a cover picture is one too, as far as the container is concerned."""
     films = [v for v in container.streams.video if not v.disposition & av.stream.Disposition.attached_pic]
     if not films:
         what = "a cover" if container.streams.video else f"{len(container.streams)} other stream(s)"
         raise ValueError(f"{path}: has no picture, only {what}; expected a video.")
+    return films[0]
+
+
+def _streams(path: pathlib.Path, container: av.container.InputContainer):
+    film = _film(path, container)
     if not container.streams.audio:
         raise ValueError(f"{path}: the clip has no sound. {_SOUND_REMEDY}")
-    return films[0], container.streams.audio[0]
+    return film, container.streams.audio[0]
 
 
 def _decoded(path: pathlib.Path, container: av.container.InputContainer, *streams) -> Iterator:
@@ -364,9 +370,7 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
 
 def _source_rate(path: pathlib.Path) -> Fraction:
     with _open(path) as container:
-        if not container.streams.video:
-            raise ValueError(f"{path}: has no picture; expected a video.")
-        return Fraction(container.streams.video[0].average_rate or 25)
+        return Fraction(_film(path, container).average_rate or 25)
 
 
 def _source_pictures(path: pathlib.Path, seconds: int, sound_seconds: float) -> Iterator[tuple[float, np.ndarray]]:
@@ -375,7 +379,7 @@ def _source_pictures(path: pathlib.Path, seconds: int, sound_seconds: float) -> 
     A container that does not know how long it is (a live recording) is shown as long as its sound was read.
     """
     with _open(path) as container:
-        video = container.streams.video[0]
+        video = _film(path, container)
         video.thread_type = "AUTO"
         if container.duration is None:
             limit = max(seconds, sound_seconds)

@@ -11,6 +11,7 @@ leaves out.
 """
 
 import argparse
+import functools
 import json
 import math
 import multiprocessing
@@ -81,6 +82,11 @@ class PretrainConfig:
     autocast: bool = True
     compile: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("sound_batch", "picture_batch"):
+            if self.workers < 1 or getattr(self, name) % self.workers:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected a multiple of workers, {self.workers}.")
+
 
 # ------------------------------------------------------------------------------------------------ sounds
 
@@ -108,9 +114,8 @@ def _draw_sound(job: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 def pretrain_vggish(config: PretrainConfig, work: Path) -> VGGish:
     """Teach VGGish-mini to tag the factors it hears, mixtures included (multi-label cross-entropy)."""
-    state = _teach(_teach_ear, lambda: draw_sounds(config.clips, config.seed), config, work / "vggish_mini")
-    model = _hearing()
-    model.load_state_dict(state)
+    draw = functools.partial(draw_sounds, config.clips, config.seed)
+    model = _teach(_teach_ear, _hearing(), draw, config.sound_steps, config, work / "vggish_mini")
     return model["ear"].eval().requires_grad_(False)
 
 
@@ -189,9 +194,8 @@ def pretrain_sam(config: PretrainConfig, work: Path) -> Sam:
     all of them; with several values of one factor ("bell" + "drum" + "large") any of them will do. Some prompts ask for
     what is not there: the mask is empty. A dense loss reads the factors off the image embedding, pixel by pixel.
     """
-    state = _teach(_teach_eye, lambda: draw_pictures(config.pictures, config.seed), config, work / "sam_mini")
-    model = PromptedSam(build_sam("mini"))
-    model.load_state_dict(state)
+    draw = functools.partial(draw_pictures, config.pictures, config.seed)
+    model = _teach(_teach_eye, PromptedSam(build_sam("mini")), draw, config.picture_steps, config, work / "sam_mini")
     return model.sam.eval().requires_grad_(False)
 
 
@@ -345,24 +349,28 @@ class _Team:
         self._everyone.wait()
 
 
-def _teach(worker: Callable, draw: Callable[[], tuple[np.ndarray, ...]], config: PretrainConfig, folder: Path) -> dict:
-    """Draw (once), train in ``config.workers`` processes, and give the trained parameters."""
+def _teach(
+    worker: Callable, model: nn.Module, draw: functools.partial, steps: int, config: PretrainConfig, folder: Path
+) -> nn.Module:
+    """Draw (once), train in ``config.workers`` processes, and put what was learned into the model."""
     folder.mkdir(parents=True, exist_ok=True)
-    goal = config.sound_steps if worker is _teach_ear else config.picture_steps
     state_file = folder / "state.pt"
     step = torch.load(state_file, weights_only=True)["step"] if state_file.exists() else 0
-    if step < goal:
-        if not (folder / "drawn").exists():
+    if step < steps:
+        # Written last, so that it stands for whole files of just this drawing.
+        note, drawing = folder / "drawn.json", json.dumps([draw.func.__name__, *draw.args, fingerprint()])
+        if not note.exists() or note.read_text() != drawing:
+            note.unlink(missing_ok=True)
             for i, array in enumerate(draw()):
                 np.save(folder / f"drawn_{i}.npy", array)
-            (folder / "drawn").touch()
-        model = _hearing() if worker is _teach_ear else PromptedSam(build_sam("mini"))
+            note.write_text(drawing)
         team = _Team(config.workers, sum(p.numel() for p in model.parameters()))
         if config.workers == 1:
             worker(0, config, folder, team)
         else:
             torch.multiprocessing.spawn(worker, (config, folder, team), nprocs=config.workers)
-    return torch.load(state_file, weights_only=True)["model"]
+    model.load_state_dict(torch.load(state_file, weights_only=True)["model"])
+    return model
 
 
 def _train(
