@@ -17,7 +17,7 @@ BIN   = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab run test lint format sync check-sync data pretrain train predict figures clean
+.PHONY: help env lab run test lint format sync check-sync stamp data pretrain train predict figures clean
 # Another environment's paths must not be seen inside ours, nor must pip install anywhere else.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX
 
@@ -66,6 +66,9 @@ sync: env  ## write each notebook's .ipynb from its .py
 
 check-sync: env  ## fail if an .ipynb differs from its .py or holds outputs
 	$(BIN)/python -m gavs_lib.course check-sync
+
+stamp: env  ## write the address of [tool.gavs] in pyproject.toml into the notebooks' Colab cell
+	$(BIN)/python -m gavs_lib.course stamp
 
 data: env  ## write the miniature world as an AVSBench-semantic folder
 	$(BIN)/python -m gavs_lib.course data $(ARGS)

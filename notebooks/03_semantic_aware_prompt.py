@@ -31,13 +31,12 @@ cache_dir: str = ""  # where computed features are kept; "": a folder in output_
 # The first cell matters on Colab only. The second says what everything below ran on.
 
 # %%
+# Only on Colab: install the library. (`make stamp` writes this cell; elsewhere it does nothing.)
 import importlib.util
-import subprocess
 import sys
 
 if "google.colab" in sys.modules and importlib.util.find_spec("gavs_lib") is None:
-    REPOSITORY = "git+https://github.com/OWNER/REPOSITORY"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", f"gavs-lib[course] @ {REPOSITORY}"], check=True)
+    raise RuntimeError("This copy is not published yet: fill in [tool.gavs] in its pyproject.toml (make stamp).")
 
 # %%
 import itertools

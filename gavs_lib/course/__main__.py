@@ -41,6 +41,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("sync", help="write each notebook's .ipynb from its .py")
     commands.add_parser("check-sync", help="fail if an .ipynb differs from its .py or holds outputs")
 
+    commands.add_parser("stamp", help="write the address in pyproject.toml into the notebooks' set-up cell for Colab")
+
     data = commands.add_parser("data", help="write the miniature world as an AVSBench-semantic folder")
     data.add_argument(
         "--root", type=Path, help="folder to write (default: data/generated/world, with _<rotation> for all but 0)"
@@ -88,6 +90,8 @@ def main(argv: list[str] | None = None) -> int:
         from gavs_lib.course.sync import check_sync
 
         return check_sync()
+    if arguments.command == "stamp":
+        return _stamp()
 
     from gavs_lib.world.folder import write_folder
 
@@ -99,6 +103,20 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     print(f"the toy shop is in {root}")
     return 0
+
+
+def _stamp() -> int:
+    """Write the set-up cell for Colab into every notebook, and the notebooks' .ipynb anew."""
+    from gavs_lib.course.colab import stamp
+    from gavs_lib.course.sync import sync
+
+    try:
+        changed = stamp()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{len(changed)} notebooks changed")
+    return sync()
 
 
 if __name__ == "__main__":
