@@ -38,7 +38,7 @@ import importlib.util
 import sys
 
 if "google.colab" in sys.modules and importlib.util.find_spec("gavs_lib") is None:
-    raise RuntimeError("This copy is not published yet: fill in [tool.gavs] in its pyproject.toml (make stamp).")
+    raise RuntimeError("This copy is not published yet; [tool.gavs] in its pyproject.toml waits for an address.")
 
 # %%
 import copy

@@ -38,7 +38,7 @@ _INSTALL = """    import subprocess
 
     install_missing()
 """
-_REFUSE = """    raise RuntimeError("This copy is not published yet: fill in [tool.gavs] in its pyproject.toml (make stamp).")
+_REFUSE = """    raise RuntimeError("This copy is not published yet; [tool.gavs] in its pyproject.toml waits for an address.")
 """
 _WRITTEN = re.compile(rf"^{re.escape(MARKER)}\n(?:(?!# %%).*\n)*?(?=\n*# %%|\Z)", re.MULTILINE)
 
