@@ -29,7 +29,8 @@ import sys
 
 if "google.colab" in sys.modules and importlib.util.find_spec("gavs_lib") is None:
 {{body}}"""
-_INSTALL = """    import subprocess
+_INSTALL = """\
+    import subprocess
 
     SOURCE = "git+{repository}@{tag}"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", SOURCE], check=True)
@@ -38,7 +39,8 @@ _INSTALL = """    import subprocess
 
     install_missing()
 """
-_REFUSE = """    raise RuntimeError("This copy is not published yet; [tool.gavs] in its pyproject.toml waits for an address.")
+_REFUSE = """\
+    raise RuntimeError("This copy is not published yet; [tool.gavs] in its pyproject.toml waits for an address.")
 """
 _WRITTEN = re.compile(rf"^{re.escape(MARKER)}\n(?:(?!# %%).*\n)*?(?=\n*# %%|\Z)", re.MULTILINE)
 
