@@ -7,10 +7,12 @@ from torch import nn
 
 from gavs_lib.gavs import Output
 from gavs_lib.lab.evaluate import (
+    MixingDesk,
     box_prompted,
     guesses,
     interval,
     nearest_distractor,
+    play_each,
     score,
     shuffled,
     silent,
@@ -21,7 +23,7 @@ from gavs_lib.sam import build_sam
 from gavs_lib.vggish import VGGish
 from gavs_lib.world.folder import ClipRecipe, recipes
 from gavs_lib.world.objects import Toy
-from gavs_lib.world.scenes import PlacedToy, Scene, render_frames, sounding_mask
+from gavs_lib.world.scenes import PlacedToy, Scene, mix, render_frames, render_stems, sounding_mask
 
 
 class Pretender(nn.Module):
@@ -155,3 +157,35 @@ def test_the_releases_threshold_reaches_the_score(tmp_path):
     _, features = toyshop_features({("v1s", "test"): 2}, unsure, VGGish.mini(), tmp_path)
     assert (score(unsure, features)["miou"] == 0).all()
     assert (score(unsure, features, threshold=0.4)["miou"] > 0).all()
+
+
+# ------------------------------------------------------------------------------------------- mixing desk
+
+
+def test_a_voice_alone_on_the_desk_is_the_toy_playing_alone(two):
+    desk = MixingDesk(Pretender(render_frames(two.scene).masks), VGGish.mini(), two)
+    heard, probability = desk.play(np.eye(2))
+    for toy in range(2):
+        assert np.array_equal(heard[toy], mix(two.scene.playing(toy)))
+    assert torch.equal(probability, play_each(desk._model, desk._vggish, two))
+    assert probability.shape == (2, 5, 128, 128)
+
+
+def test_with_every_voice_out_the_noise_is_left(two):
+    desk = MixingDesk(Pretender(np.zeros((1, 5, 128, 128))), VGGish.mini(), two)
+    assert np.array_equal(desk.play([[0, 0]])[0][0], mix(two.scene.playing(None)))
+
+
+def test_the_desk_adds_what_the_levels_say(two):
+    desk = MixingDesk(Pretender(np.zeros((1, 5, 128, 128))), VGGish.mini(), two)
+    heard = desk.play([[0.5, 0.25]])[0][0]
+    first, second = render_stems(two.scene)
+    noise = mix(two.scene.playing(None))
+    assert np.allclose(heard, 0.5 * first + 0.25 * second + noise, atol=1e-6)
+
+
+@pytest.mark.parametrize("levels", [[[1.0]], [[1.0, -0.1]], [[1.0, float("nan")]], [1.0, 0.0]])
+def test_levels_that_the_desk_does_not_have_are_refused(two, levels):
+    desk = MixingDesk(Pretender(), VGGish.mini(), two)
+    with pytest.raises(ValueError, match="expected settings of 2 levels, 0 or more, one for each of small-wood-bell"):
+        desk.play(levels)

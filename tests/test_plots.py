@@ -61,6 +61,7 @@ FIGURES = {
     "attention": lambda: plots.attention(
         FRAMES[0], ["before", "after"], {"layer 1": MAPS, "last": MAPS}, "a", MASKS[:2]
     ),
+    "mixing": lambda: plots.mixing(FRAMES[0], {"small-wood-bell": 1, "car": 0.4}, MASKS[0], "desk", MASKS[:2]),
     "lines": lambda: plots.lines({"with": [2, 1, 0.5], "without": [2, 2, 2]}, "losses"),
     "architecture": lambda: plots.architecture("GAVS"),
 }
@@ -244,3 +245,20 @@ def test_curves_over_thresholds_span_zero_to_one_and_mark_what_is_named():
     assert list(axis.lines[0].get_xdata()) == [0, 0.5, 1]
     assert list(axis.lines[1].get_xdata()) == [0.4, 0.4]
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["one", "release: 0.4"]
+
+
+def test_lines_stand_where_x_says():
+    line = plots.lines({"share": [0.1, 0.9]}, "levels", "level [dB]", "share", [-20, 0]).axes[0].lines[0]
+    assert list(line.get_xdata()) == [-20, 0] and list(line.get_ydata()) == [0.1, 0.9]
+
+
+def test_the_mixing_desk_shows_each_level_and_outlines_only_toys_that_are_turned_up():
+    toys = np.zeros((2, 32, 32), dtype=bool)
+    toys[0, 2:10, 2:10] = toys[1, 20:30, 20:30] = True
+    grey, nothing = np.full((32, 32, 3), 90, dtype=np.uint8), np.zeros((32, 32), dtype=bool)
+    figure = plots.mixing(grey, {"bell": 0.4, "car": 0.0}, nothing, "desk", toys)
+    desk, picture = figure.axes
+    assert [bar.get_width() for bar in desk.patches] == [1, 1, 0.4, 0.0]
+    assert "bell" in desk.get_yticklabels()[0].get_text() and desk.yaxis_inverted()
+    shown = picture.get_images()[0].get_array()
+    assert (shown[2, 2] == 1).all() and not (shown[20, 20] == 1).all()

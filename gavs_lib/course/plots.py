@@ -454,6 +454,37 @@ def prompt_parts(
         return _finish(figure, title)
 
 
+def mixing(
+    frame: np.ndarray,
+    levels: Mapping[str, float],
+    mask: np.ndarray,
+    title: str,
+    toys: np.ndarray | None = None,
+) -> Figure:
+    """A mixing desk: how loud each toy is, and the mask that the mixture gives.
+
+    Args:
+        frame: [H, W, 3] uint8 RGB.
+        levels: name of each toy -> 0 (out) to 1 (as in the clip), drawn from above in this order.
+        mask: [H, W] bool, the model's.
+        title: of the figure.
+        toys: [K, H, W] bool, where each toy stands, in the order of `levels`: a white outline around those that are
+            turned up.
+    """
+    values = list(levels.values())
+    up = None if toys is None else np.asarray(toys, dtype=bool)[np.array(values) > 0].any(axis=0)
+    with plt.rc_context(_STYLE):
+        figure, (desk, picture) = plt.subplots(1, 2, figsize=(WIDTH, 3.3), width_ratios=[1, 1.1], layout="constrained")
+        rows = range(len(values))
+        desk.barh(rows, [1] * len(values), color="#EFEFEF", height=0.6)
+        desk.barh(rows, values, color=SOUNDING, height=0.6)
+        desk.set_yticks(rows, [_two_lines(name) for name in levels])
+        desk.set(xlabel="level", xlim=(0, 1), ylim=(len(values) - 0.4, -0.6))
+        _show(picture, frame, mask, up)
+        picture.set_title("mask" if toys is None else "mask; white: is heard")
+        return _finish(figure, title)
+
+
 def pixel_loss(title: str) -> Figure:
     """Binary cross-entropy of one pixel against its logit (eq. 8), for a sounding, a silent and a half covered one.
 
@@ -710,19 +741,27 @@ def attention(
         return _finish(figure, title)
 
 
-def lines(runs: Mapping[str, Sequence[float]], title: str, xlabel: str = "step", ylabel: str = "loss") -> Figure:
-    """Curves over steps 1, 2, 3, ...; each with a colour and a dash of its own.
+def lines(
+    runs: Mapping[str, Sequence[float]],
+    title: str,
+    xlabel: str = "step",
+    ylabel: str = "loss",
+    x: Sequence[float] | None = None,
+) -> Figure:
+    """Curves over steps 1, 2, 3, ... or over `x`; each with a colour and a dash of its own.
 
     Args:
         runs: name -> values; the first is drawn orange, the second blue. At most six.
         title: of the figure.
         xlabel, ylabel: of the axes, with units.
+        x: where the values stand, marked by dots; None: at 1, 2, 3, ...
     """
     styles = ((SOUNDING, "-"), (SILENT, "--"), (TRAINED, ":"), (FROZEN, "-."), ("#CC79A7", "-"), ("#000000", "--"))
     with plt.rc_context(_STYLE):
         figure, axis = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
         for (name, values), (color, dash) in zip(runs.items(), styles):
-            axis.plot(range(1, len(values) + 1), values, dash, color=color, label=name)
+            steps = range(1, len(values) + 1) if x is None else x
+            axis.plot(steps, values, dash, color=color, label=name, marker="" if x is None else "o")
         axis.set(xlabel=xlabel, ylabel=ylabel)
         axis.set_ylim(bottom=0)
         axis.xaxis.get_major_locator().set_params(integer=True)

@@ -1,9 +1,9 @@
 """The course's widgets: controls over the pure functions of `gavs_lib.course.plots`.
 
-A widget holds what was computed before (masks, sounds) and only draws, so it answers within a fraction of a second. Its
-picture is one Image widget whose bytes are replaced: running the cell again makes a new widget and leaves none of the
-old pictures behind. Every control is a plain Dropdown, slider, check box or button, which Tab reaches and the arrow
-keys or the space bar move.
+A widget holds what was computed before (masks, sounds) and only draws, so it answers within a fraction of a second; the
+mixing desk alone asks a model, whose pictures are encoded already. A widget's picture is one Image widget whose bytes
+are replaced: running the cell again makes a new widget and leaves none of the old pictures behind. Every control is a
+plain Dropdown, slider, check box or button, which Tab reaches and the arrow keys or the space bar move.
 """
 
 import io
@@ -163,6 +163,65 @@ def prompt_surgery(
         return plots.prompt_parts(frames[t], masks[tuple(kept.values())][t], kept, f"second {t}", truth[t])
 
     return _box(draw, **boxes, second=second)
+
+
+def mixing_desk(
+    frames: np.ndarray,
+    names: Sequence[str],
+    play: Callable[[list[float]], tuple[np.ndarray, np.ndarray]],
+    sample_rate: int,
+    toys: np.ndarray | None = None,
+    levels: Sequence[float] | None = None,
+) -> ipywidgets.VBox:
+    """Turn each toy's voice up and down; hear the mixture and see the mask that it gives.
+
+    The static twin is `plots.mixing`.
+
+    Args:
+        frames: [T, H, W, 3] uint8 RGB.
+        names: K names of the toys.
+        play: called with K levels (0 to 1); returns what is heard [samples] and the masks [T, H, W] bool.
+        sample_rate: of what is heard, in Hz.
+        toys: [K, T, H, W] bool, where each toy stands: a white outline around those that are turned up.
+        levels: at the start; None: the first toy at 1, the others at 0.
+
+    Returns:
+        A box with the attributes `levels` (one FloatSlider a toy, in a list), `second` (IntSlider), `sound` (Audio) and
+        `picture` (Image).
+
+    Raises:
+        ValueError: names and levels differ in number.
+    """
+    levels = [1.0] + [0.0] * (len(names) - 1) if levels is None else [float(level) for level in levels]
+    if len(levels) != len(names):
+        raise ValueError(f"expected one level for every toy; found {len(names)} names and {len(levels)} levels.")
+    # The names stand in the picture and, in full, beside the sliders.
+    wide = {"layout": ipywidgets.Layout(width="28em"), "style": {"description_width": "12em"}}
+    sliders = [
+        # Answers when the slider is let go: while it is drawn, each step would ask the model.
+        ipywidgets.FloatSlider(value=level, min=0, max=1, step=0.1, description=name, continuous_update=False, **wide)
+        for name, level in zip(names, levels)
+    ]
+    second = ipywidgets.IntSlider(value=0, min=0, max=len(frames) - 1, description="second", **wide)
+    player = ipywidgets.Audio(format="wav", autoplay=False, loop=False)
+    now = {}
+
+    def listen(_: dict | None = None) -> None:
+        heard, now["masks"] = play([slider.value for slider in sliders])
+        player.value = _wav(heard, sample_rate)
+
+    def draw() -> Figure:
+        t = second.value
+        shown = {name: slider.value for name, slider in zip(names, sliders)}
+        places = None if toys is None else toys[:, t]
+        return plots.mixing(frames[t], shown, now["masks"][t], f"second {t}", places)
+
+    listen()
+    for slider in sliders:
+        slider.observe(listen, names="value")  # before the box's own redraw, which shows what this computes
+    box = _box(draw, player, **{f"level_{k}": slider for k, slider in enumerate(sliders)}, second=second)
+    box.levels = sliders
+    return box
 
 
 def attention_explorer(

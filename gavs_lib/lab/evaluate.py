@@ -6,6 +6,7 @@ test: the same pictures are played the voice of each toy in turn, and the mask h
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -203,20 +204,62 @@ def swap_test(
 @torch.no_grad()
 def play_each(model: nn.Module, vggish: nn.Module, recipe: ClipRecipe) -> Tensor:
     """Probabilities ``[toys, T, H, W]`` on the CPU: the clip's pictures with the voice of each of its toys alone."""
-    scene = recipe.scene
-    stems = render_stems(scene)
-    pictures = render_frames(scene).frames
-    device = next(model.parameters()).device
-    prefix = model.encode_prefix(resize_frames(pictures, model.sam.image_encoder.img_size)[None].to(device))
-    audio = torch.stack(
-        [
-            embed_sound(vggish, torch.from_numpy(mix(scene.playing(i), stems)), SAMPLE_RATE, scene.seconds)
-            for i in range(len(stems))
-        ]
-    )
-    logits = model(None, audio.to(device), prefix=prefix.expand(len(stems), -1, -1, -1, -1)).mask_logits
-    size = pictures.shape[1:3]
-    return nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False).sigmoid().cpu()
+    return MixingDesk(model, vggish, recipe).play(np.eye(len(recipe.scene.toys)))[1]
+
+
+class MixingDesk:
+    """A clip whose voices can be turned up and down; the pictures stay, and the model marks what it hears of them.
+
+    Args:
+        model: in evaluation mode for repeatable masks; as trained with `vggish`.
+        vggish: frozen.
+        recipe: the clip. Who sounds in it when does not count here; its echo and noise do.
+
+    Attributes:
+        names: of the toys.
+        frames: ``[T, H, W, 3]`` uint8 RGB.
+        masks: ``[toys, T, H, W]`` bool, the visible part of each toy.
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: nn.Module, vggish: nn.Module, recipe: ClipRecipe) -> None:
+        scene = recipe.scene
+        everybody = ((True,) * scene.seconds,) * len(scene.toys)
+        self.names = [toy.name for toy in scene.toys]
+        pictures = render_frames(scene)
+        self.frames, self.masks = pictures.frames, pictures.masks
+        self._scene = replace(scene, sounding=everybody, off_screen=None)
+        self._stems = render_stems(scene)
+        self._model, self._vggish, self._device = model, vggish, next(model.parameters()).device
+        images = resize_frames(self.frames, model.sam.image_encoder.img_size)[None]
+        self._prefix = model.encode_prefix(images.to(self._device))
+
+    @torch.no_grad()
+    def play(self, levels: Sequence[Sequence[float]]) -> tuple[np.ndarray, Tensor]:
+        """Mix the voices and segment.
+
+        Args:
+            levels: ``[N, toys]``: N settings of the desk; 1 is a voice as it is in the clip, 0 takes it out.
+
+        Returns:
+            what is heard, float32 ``[N, samples]`` at 16 kHz, and the probabilities ``[N, T, H, W]`` on the CPU.
+
+        Raises:
+            ValueError: a setting has not one level a toy, or a level is negative or not a number.
+        """
+        levels = np.asarray(levels, dtype=np.float32)
+        if levels.ndim != 2 or levels.shape[1] != len(self.names) or not (levels >= 0).all():
+            raise ValueError(
+                f"levels are {levels.tolist()}; expected settings of {len(self.names)} levels, 0 or more, one for each "
+                f"of {', '.join(self.names)}."
+            )
+        heard = np.stack([mix(self._scene, self._stems * each[:, None]) for each in levels])
+        audio = torch.stack([embed_sound(self._vggish, wave, SAMPLE_RATE, len(self.frames)) for wave in heard])
+        prefix = self._prefix.expand(len(levels), -1, -1, -1, -1)
+        logits = self._model(None, audio.to(self._device), prefix=prefix).mask_logits
+        size = self.frames.shape[1:3]
+        logits = nn.functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        return heard, logits.sigmoid().cpu()
 
 
 # -------------------------------------------------------------------------------------------- distractors
