@@ -4,8 +4,11 @@ import ast
 import importlib
 import inspect
 import json
+import os
 import pkgutil
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import jupytext
@@ -112,6 +115,34 @@ def test_training_runs_on_a_folder_of_the_users_own(elsewhere, tmp_path, capfd):
     assert told.count("skipped, this is your folder") == 3
     assert not list((tmp_path / "build").rglob("toyshop-*")), "no toy shop is drawn beside the user's folder"
     assert len(AVSBench(root, ["v1s", "v1m", "v2"], "train")) == 9
+
+
+def test_two_copies_at_once_on_one_cache_do_not_disturb_each_other(elsewhere, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from gavs_lib.course.run import run\n"
+        "settings = {'device': 'cpu', 'cache_dir': sys.argv[2]}\n"
+        "sys.exit(run('smoke', '05', settings, notebooks=Path(sys.argv[1]), build=Path(sys.argv[3])))"
+    )
+    cache = tmp_path / "cache"
+    copies = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, elsewhere, cache, tmp_path / copy],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for copy in ("first", "second")
+    ]
+    told = [copy.communicate()[0] for copy in copies]
+    assert [copy.returncode for copy in copies] == [0, 0], "\n".join(told)
+    first, second = (
+        json.loads((tmp_path / copy / "smoke" / "05_training.json").read_text())["metrics"]
+        for copy in ("first", "second")
+    )
+    assert first.keys() == second.keys()
+    assert {name for name in first if first[name] != second[name]} <= {"train_seconds"}
+    assert not list(cache.rglob("*.tmp*")) and not list(cache.rglob("*.part*")), "nothing half-written is left"
 
 
 # ----------------------------------------------------------------------------------- they keep to the form
