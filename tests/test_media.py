@@ -90,6 +90,26 @@ def test_seconds_caps_picture_and_sound(tmp_path):
         read_clip(path, seconds=0)
 
 
+def test_a_clip_can_start_between_seconds(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", seconds=4)
+    whole, part = read_clip(path), read_clip(path, seconds=1, start=1.5)
+    # Its only frame is on screen at 2 s, 0.5 s after the start: the first one of second 2.
+    assert part.frames.shape[0] == 1 and np.abs(part.frames[0].astype(int) - COLOURS[2]).max() < 12
+    assert np.allclose(part.frame_times, [0.5])
+    assert np.array_equal(part.waveform, whole.waveform[66150 : 66150 + 44100])
+    rest = read_clip(path, start=1.5)
+    assert rest.seconds == 2 and np.array_equal(rest.waveform, whole.waveform[66150:])
+    assert np.array_equal(read_clip(path, start=1).frames, whole.frames[1:])
+
+
+def test_a_start_outside_the_video_is_refused(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", seconds=2)
+    with pytest.raises(ValueError, match="start is -1; expected seconds from the first frame on"):
+        read_clip(path, start=-1)
+    with pytest.raises(ValueError, match="clip.mp4: the picture ends after 2.00 s, before the start asked for, 4.5 s"):
+        read_clip(path, seconds=1, start=4.5)
+
+
 def test_sound_that_starts_late_is_preceded_by_silence(tmp_path):
     clip = read_clip(write_video(tmp_path / "clip.mkv", sound_delay=1.0, channels=1))
     quiet, loud = clip.waveform[: int(0.9 * 44100)], clip.waveform[int(1.1 * 44100) : int(2.9 * 44100)]

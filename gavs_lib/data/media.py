@@ -31,7 +31,7 @@ _BT709, _LIMITED_RANGE = 1, 1  # as ITU-T H.273 numbers them
 _OVERLAY_COLOR = (255, 140, 0)
 
 
-def read_clip(path: str | os.PathLike, seconds: int | None = None) -> Clip:
+def read_clip(path: str | os.PathLike, seconds: int | None = None, start: float = 0.0) -> Clip:
     """Read a video file as the model wants it: one frame a second, and the sound.
 
     Frame i is the one on screen in the middle of second i, at i + 0.5 s; the sound of second i is what VGGish hears
@@ -41,6 +41,8 @@ def read_clip(path: str | os.PathLike, seconds: int | None = None) -> Clip:
     Args:
         path: any video file that FFmpeg reads, with sound.
         seconds: read at most so many; default all. A last part of a second is dropped, but a clip has at least one.
+        start: where second 0 begins, in seconds from the first frame; what lies before is left out of picture, sound
+            and `frame_times`.
 
     Returns:
         a `Clip` without masks: `masks` and `has_mask` are None, `a_obj` is "". The waveform is mono, at the file's own
@@ -48,15 +50,18 @@ def read_clip(path: str | os.PathLike, seconds: int | None = None) -> Clip:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a video, no sound, no frame, cut short, or damaged; seconds below 1; frames of more than 4 GiB.
+        ValueError: not a video, no sound, no frame, cut short, or damaged; seconds below 1; a start that is negative or
+            behind the end of picture or sound; frames of more than 4 GiB.
     """
     path = pathlib.Path(path)
     if seconds is not None and (int(seconds) != seconds or seconds < 1):
         raise ValueError(f"seconds is {seconds!r}; expected a whole number, at least 1.")
+    if not 0 <= start < math.inf:
+        raise ValueError(f"start is {start!r}; expected seconds from the first frame on, 0 or more.")
     with _open(path) as container:
         video, sound = _streams(path, container)
         video.thread_type = "AUTO"
-        picker = _FramePicker(path)
+        picker = _FramePicker(path, start)
         resampler = av.AudioResampler(format="fltp")  # planar floats; channels and rate stay as they are
         pieces: list[np.ndarray] = []
         sound_start, sample_rate, samples, whole_file = 0.0, 1, 0, True
@@ -79,7 +84,7 @@ def read_clip(path: str | os.PathLike, seconds: int | None = None) -> Clip:
                     sample_rate = piece.sample_rate
                     samples += piece.samples
             sound_end = sound_start + samples / sample_rate - picker.start
-            if seconds is not None and picker.end >= seconds and sound_end >= seconds:
+            if seconds is not None and min(picker.end, sound_end) >= start + seconds:
                 whole_file = False
                 break
         if not picker.seen:
@@ -89,19 +94,25 @@ def read_clip(path: str | os.PathLike, seconds: int | None = None) -> Clip:
         if whole_file:
             _refuse_if_cut(path, "picture", picker.end, video)
             _refuse_if_cut(path, "sound", samples / sample_rate, sound)
+        if picker.end <= start:
+            raise ValueError(
+                f"{path}: the picture ends after {picker.end:.2f} s, before the start asked for, {start:g} s."
+            )
     waveform = np.concatenate(pieces).astype(np.float32, copy=False)
     if not np.isfinite(waveform).all():
         raise ValueError(f"{path}: the sound contains NaN or infinite samples. Re-encode the file.")
-    offset = round((sound_start - picker.start) * sample_rate)
+    offset = round((sound_start - picker.start - start) * sample_rate)
     waveform = np.pad(waveform, (offset, 0)) if offset > 0 else waveform[-offset:]
-    count = max(1, math.floor(picker.end + _NEARLY_A_SECOND))
+    count = max(1, math.floor(picker.end - start + _NEARLY_A_SECOND))
     if seconds is not None:
         count = min(count, int(seconds))
         waveform = waveform[: int(seconds) * sample_rate]
     if waveform.size == 0:
-        raise ValueError(f"{path}: the sound ends before the picture begins. {_SOUND_REMEDY}")
+        begin = f"the start asked for, {start:g} s" if start else "the picture begins"
+        raise ValueError(f"{path}: the sound ends before {begin}. {_SOUND_REMEDY}")
     if not waveform.any():
-        where = "from end to end" if whole_file else f"in its first {seconds} s"
+        part = f"in its first {seconds} s" if start == 0 else f"from {start:g} s on"
+        where = "from end to end" if whole_file and start == 0 else part
         warnings.warn(
             f"{path}: the sound track is silent {where}; masks made from it tell nothing about hearing. "
             "Take a clip with audible sound.",
@@ -221,10 +232,11 @@ _SOUND_REMEDY = (
 
 
 class _FramePicker:
-    """Keeps, of a stream of frames, those on screen in the middle of each second."""
+    """Keeps, of a stream of frames, those on screen in the middle of each second, counted from `skip` seconds on."""
 
-    def __init__(self, path: pathlib.Path):
+    def __init__(self, path: pathlib.Path, skip: float):
         self.path = path
+        self.skip = skip
         self.start = 0.0  # the file's time of the first frame
         self.end = 0.0  # when the last frame seen so far leaves the screen, from the first frame on
         self._last: tuple[float, av.VideoFrame] | None = None
@@ -238,7 +250,7 @@ class _FramePicker:
         time -= self.start
         self.seen += 1
         if self._last is not None:
-            while len(self._picked) + 0.5 < time:
+            while self.skip + len(self._picked) + 0.5 < time:
                 self._pick()
         self._last = (time, frame)
         self.end = max(self.end, time + length)
@@ -263,7 +275,7 @@ class _FramePicker:
         while len(self._picked) < count:
             self._pick()
         times, frames = zip(*self._picked[:count])
-        return np.stack(frames), np.array(times)
+        return np.stack(frames), np.array(times) - self.skip
 
 
 class _Tint:
