@@ -89,6 +89,16 @@ def test_training_and_prediction_on_pictures_of_several_shapes(tmp_path):
     assert "extent" not in square[0] and features.inputs["pad"] and not square.inputs["pad"]
 
 
+def test_the_extent_is_that_of_the_frame_where_masks_have_a_size_of_their_own(tmp_path):
+    (clip,) = clips([(48, 90)])
+    clip.masks = np.zeros((2, 224, 224), dtype=bool)  # as VGG-SS draws them
+    model, vggish = GAVS(lively_sam(), GAVSConfig(adapter_width=8, cola_width=8)), VGGish.mini()
+    for _ in range(2):  # computed, and found in the cache
+        features = extract_features([clip], model, vggish, tmp_path, pad=True, progress=False)
+        assert features[0]["extent"].tolist() == [68, 128]
+        assert features[0]["masks"].shape == (2, 224, 224)
+
+
 def test_what_is_on_the_padding_changes_no_prediction_for_the_picture_but_through_the_encoder():
     model = GAVS(lively_sam(), GAVSConfig(adapter_width=8, cola_width=8))
     embedding, audio = torch.randn(1, 128, 16, 16), torch.randn(1, 128)

@@ -34,6 +34,7 @@ class Clip:
         uid: the clip's name.
         frames: [T, H, W, 3] uint8, RGB.
         masks: [T, H, W] bool, true where something sounds; false throughout unlabelled frames; None for a plain video.
+            Of the frames' size, but for VGG-SS, which draws them on 224 x 224.
         has_mask: [T] bool, which frames are labelled; None for a plain video.
         waveform: [samples] float32, mono, about -1 to 1.
         sample_rate: of the waveform, in Hz.

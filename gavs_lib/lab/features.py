@@ -93,7 +93,8 @@ class FeatureSet(Dataset):
         name, pictures, masks = self._frames.read(row)
         padded = {}
         if self.inputs["pad"]:
-            extent = padded_extent(entry["mask_height"], entry["mask_width"], self.inputs["image_size"])
+            shape = entry.get("frame_shape", (entry["mask_height"], entry["mask_width"]))
+            extent = padded_extent(*shape, self.inputs["image_size"])
             padded["extent"] = torch.tensor(extent)
         return {
             **padded,
@@ -535,7 +536,7 @@ def _describe(clip) -> dict:
             f"{clip.uid}: frames are {frames.dtype} {list(frames.shape)}; expected uint8 [T, H, W, 3], none of them 0."
         )
     masks, has_mask = _masks_of(clip)
-    return {
+    entry = {
         "uid": clip.uid,
         "label": clip.a_obj,
         "frames": len(frames),
@@ -543,6 +544,8 @@ def _describe(clip) -> dict:
         "mask_height": masks.shape[1],
         "mask_width": masks.shape[2],
     }
+    # Noted only where it is another: VGG-SS draws its masks on a square of its own.
+    return entry if frames.shape[1:3] == masks.shape[1:] else {**entry, "frame_shape": list(frames.shape[1:3])}
 
 
 def _masks_of(clip) -> tuple[np.ndarray, np.ndarray]:
