@@ -196,7 +196,22 @@ def localization(pred: Tensor, target: Tensor, binarize: str = "median", thresho
         >>> localization(torch.tensor([[0.1, 0.2], [0.3, 0.9]]), torch.tensor([[0, 0], [1, 1]]))  # IoU 1/2
         Localization(success_rate=1.0, auc=0.525, mean_iou=0.5)
     """
-    iou = localization_iou(pred, target, binarize, threshold)
+    return summarize_iou(localization_iou(pred, target, binarize, threshold))
+
+
+def summarize_iou(iou: Tensor) -> Localization:
+    """Success rate, AUC and mean IoU of the IoUs [N] of `localization_iou`: to score a large set piece by piece.
+
+    Example:
+        >>> summarize_iou(torch.tensor([1.0, 0.5, 0.25, 0.0]))  # AUC: (1 + 10.5/20 + 5.5/20 + 0.5/20) / 4
+        Localization(success_rate=0.5, auc=0.45625, mean_iou=0.4375)
+
+    Raises:
+        ValueError: no IoU at all, another shape, or values outside [0, 1] (NaN among them).
+    """
+    iou = iou.cpu().double()
+    if iou.ndim != 1 or len(iou) == 0 or not ((iou >= 0) & (iou <= 1)).all():
+        raise ValueError(f"iou has shape {list(iou.shape)}; expected [N], at least one, all in [0, 1].")
     return _summarise(_successes(iou), iou.sum(), len(iou))
 
 

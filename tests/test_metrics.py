@@ -22,6 +22,7 @@ from gavs_lib.metrics import (
     localization,
     localization_iou,
     mask_iou,
+    summarize_iou,
 )
 
 
@@ -74,7 +75,7 @@ def logits_of(probabilities):
 
 @pytest.mark.parametrize(
     "name",
-    ["mask_iou", "f_measure", "boxes_to_mask", "localization", "MeanIoU", "DatasetIoU", "FMeasure"]
+    ["mask_iou", "f_measure", "boxes_to_mask", "localization", "summarize_iou", "MeanIoU", "DatasetIoU", "FMeasure"]
     + ["FalsePositiveArea", "LocalizationMetric"],
 )
 def test_the_example_of_each_docstring_runs(name):
@@ -284,6 +285,15 @@ def test_localization_summarises_ious_exactly_at_the_steps():
     assert result.mean_iou == pytest.approx(56 / 120)
     # sum over images of the trapezoid of a step that ends at k = hit: (hit + 1/2) / 20, but 20 / 20 for a full hit
     assert result.auc == pytest.approx((3.5 + 10.5 + 9.5 + 20 + 0.5 + 14.5) / 20 / 6)
+
+
+def test_pieces_scored_one_by_one_sum_up_to_the_whole():
+    pred, target = torch.rand(5, 8, 8), torch.rand(5, 8, 8) > 0.5
+    pieces = [localization_iou(pred[:2], target[:2]), localization_iou(pred[2:], target[2:])]
+    assert summarize_iou(torch.cat(pieces)) == localization(pred, target)
+    for bad in (torch.zeros(0), torch.zeros(2, 2), torch.tensor([0.5, math.nan]), torch.tensor([31.2])):
+        with pytest.raises(ValueError, match=r"iou has shape .*; expected \[N\], at least one, all in \[0, 1\]"):
+            summarize_iou(bad)
 
 
 def test_heat_maps_are_resized_to_the_ground_truth():
