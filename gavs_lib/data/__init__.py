@@ -1,18 +1,34 @@
 """Readers: AVSBench-semantic folders, the AVS-V3 class split, and the user's own video files. No training."""
 
+import importlib
+
 from gavs_lib.data.avsbench import SUBSETS, AVSBench, Clip, read_rows, tokens
 from gavs_lib.data.media import read_clip, write_masks, write_overlay_video
-from gavs_lib.data.v3 import UNSEEN_TOKENS, v3_split
+
+# Entered on first use: it is a command too, and `python -m` warns of a module that its package has imported already.
+_COMMANDS = {
+    "v3": ("UNSEEN_TOKENS", "V3Lists", "derive_v3", "read_v3", "v3_split"),
+}
+_HOME = {name: module for module, names in _COMMANDS.items() for name in names}
 
 __all__ = [
     "SUBSETS",
     "UNSEEN_TOKENS",
     "AVSBench",
     "Clip",
+    "V3Lists",
+    "derive_v3",
     "read_clip",
     "read_rows",
+    "read_v3",
     "tokens",
     "v3_split",
     "write_masks",
     "write_overlay_video",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"gavs_lib.data.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'gavs_lib.data' has no attribute {name!r}")
