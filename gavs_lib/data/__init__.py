@@ -1,21 +1,24 @@
-"""Readers: AVSBench-semantic folders, the AVS-V3 class split, and the user's own video files. No training."""
+"""Readers: AVSBench-semantic, AVS-V3's class split, VGG-SS, and the user's own video files. No training."""
 
 import importlib
 
 from gavs_lib.data.avsbench import SUBSETS, AVSBench, Clip, read_rows, tokens
 from gavs_lib.data.media import read_clip, write_masks, write_overlay_video
 
-# Entered on first use: it is a command too, and `python -m` warns of a module that its package has imported already.
+# Entered on first use: both are commands too, and `python -m` warns of a module that its package has imported already.
 _COMMANDS = {
     "v3": ("UNSEEN_TOKENS", "V3Lists", "derive_v3", "read_v3", "v3_split"),
+    "vggss": ("VGGSS", "FewShot"),
 }
 _HOME = {name: module for module, names in _COMMANDS.items() for name in names}
 
 __all__ = [
     "SUBSETS",
     "UNSEEN_TOKENS",
+    "VGGSS",
     "AVSBench",
     "Clip",
+    "FewShot",
     "V3Lists",
     "derive_v3",
     "read_clip",
