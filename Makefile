@@ -44,7 +44,7 @@ $(STAMP): pyproject.toml constraints.txt
 lab: env  ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyterlab notebooks $(ARGS)
 
-run: env  ## run the notebooks and print a table of their results
+run: env  ## run the notebooks, print a table of their results, write a report
 	$(BIN)/python -m gavs_lib.course run --profile "$(PROFILE)" --notebook "$(NOTEBOOK)" $(ARGS)
 
 test: env  ## lint, check-sync and all tests: what continuous integration runs

@@ -186,7 +186,7 @@ def test_a_failure_names_notebook_and_cell_and_nothing_runs_after_it(notebooks, 
     assert "01_fails stopped in cell 3 (counted from 0), which begins '# a comment'" in captured.err
     assert "ZeroDivisionError: division by zero" in captured.err
     assert "01_fails" in captured.out and "FAILED" in captured.out and "02_dies" not in captured.out
-    assert os.listdir(tmp_path / "build" / "quick") == ["01_fails.ipynb"]
+    assert sorted(os.listdir(tmp_path / "build" / "quick")) == ["01_fails.html", "01_fails.ipynb", "report.html"]
 
 
 def test_a_kernel_that_dies_is_a_failure_with_a_reason(notebooks, tmp_path, capsys):

@@ -19,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gavs_lib.course", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="run the notebooks and print a table of their results")
+    run = commands.add_parser("run", help="run the notebooks, print a table of their results, write a report")
     run.add_argument(
         "--profile",
         default="quick",
@@ -37,6 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar=("NAME", "VALUE"),
         help="set one parameter, over the profile, in every selected notebook that has it (repeatable)",
     )
+
+    report = commands.add_parser("report", help="write the report again, of the notebooks that were run")
+    report.add_argument("--profile", default="quick", help="of which runs (default: quick)")
 
     commands.add_parser("sync", help="write each notebook's .ipynb from its .py")
     commands.add_parser("check-sync", help="fail if an .ipynb differs from its .py or holds outputs")
@@ -82,6 +85,16 @@ def main(argv: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("interrupted; the notebooks that were done are kept", file=sys.stderr)
             return 130
+    if arguments.command == "report":
+        from gavs_lib.course.report import write_report
+        from gavs_lib.course.run import REPOSITORY
+
+        try:
+            print(write_report(REPOSITORY / "build" / arguments.profile))
+        except OSError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        return 0
     if arguments.command == "sync":
         from gavs_lib.course.sync import sync
 

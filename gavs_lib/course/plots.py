@@ -873,4 +873,6 @@ def _finish(figure: Figure, title: str) -> Figure:
     figure.suptitle(title)
     # Closed for pyplot, which would show it a second time at the end of the cell; the figure itself stays usable.
     plt.close(figure)
+    # IPython puts this beside the picture in a notebook; pages made of it take it for people who cannot see pictures.
+    figure._repr_mimebundle_ = lambda **_: ({}, {"image/png": {"alt": title}})
     return figure

@@ -1,4 +1,4 @@
-"""Run the notebooks from the command line: a profile's parameters in, executed notebooks and a table of results out.
+"""Run the notebooks from the command line: a profile's parameters in, executed notebooks and a report out.
 
 Papermill executes; this module adds what a stranger who types `make run` needs. Parameter names are checked against
 every notebook before anything starts (papermill alone only warns, an hour later), each section is announced, the
@@ -29,6 +29,8 @@ import yaml
 from ipykernel.kernelspec import get_kernel_dict
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+
+from gavs_lib.course.report import number, write_report
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OWN_PARAMETERS = "quick"
@@ -65,14 +67,14 @@ def run(
     notebooks: Path = REPOSITORY / "notebooks",
     build: Path = REPOSITORY / "build",
 ) -> int:
-    """Run notebooks in order, stop at the first that fails, print a table of what they measured.
+    """Run notebooks in order, stop at the first that fails, print a table of what they measured, write the report.
 
     Args:
         profile: "quick", or the name of a file in `notebooks`/params.
         wanted: names or numbers of notebooks, separated by blanks or commas; empty for all.
         overrides: parameter -> text of its value, over the profile; see `plan`.
         notebooks: the folder that holds NN_name.ipynb and params/.
-        build: executed notebooks and metrics go to `build`/`profile`/, which is also their `output_dir`.
+        build: executed notebooks, metrics and report go to `build`/`profile`/, which is also their `output_dir`.
 
     Returns:
         exit code: 0 all ran, 1 one failed.
@@ -95,8 +97,12 @@ def run(
     print("\n" + results_table(outcomes))
     if outcomes[-1].failure:
         print(f"\n{outcomes[-1].failure}", file=sys.stderr)
-        return 1
-    return 0
+    try:
+        report = write_report(folder, {outcome.name: outcome.failure for outcome in outcomes if outcome.failure})
+        print(f"\nThe report, to be opened in a browser: {_shown(report)}")
+    except Exception as error:  # such as a full disk; what the notebooks did stands, and so does the exit code
+        print(f"\nNo report could be written. {type(error).__name__}: {error}")
+    return 1 if outcomes[-1].failure else 0
 
 
 def plan(notebooks: Path, profile: str, wanted: str = "", overrides: dict[str, str] | None = None) -> list[Step]:
@@ -176,7 +182,7 @@ def results_table(outcomes: list[Outcome]) -> str:
     room = max(METRICS_ROOM, shutil.get_terminal_size().columns - widest - 12)
     lines = [f"{'notebook':<{widest}}  minutes  metrics"]
     for outcome in outcomes:
-        told = "FAILED" if outcome.failure else "; ".join(f"{k} {_number(v)}" for k, v in outcome.metrics.items())
+        told = "FAILED" if outcome.failure else "; ".join(f"{k} {number(v)}" for k, v in outcome.metrics.items())
         # A name and its number stay on one line.
         wrapped = textwrap.wrap(told.replace(" ", "\0").replace(";\0", "; "), room, break_on_hyphens=False) or [
             "(none)"
@@ -369,10 +375,6 @@ def _read_metrics(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8"))["metrics"])
     except (ValueError, KeyError, TypeError) as error:
         return {f"{path.name} unreadable": f'expected {{"metrics": {{name: value}}}} ({type(error).__name__}: {error})'}
-
-
-def _number(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _shown(path: Path) -> str:
