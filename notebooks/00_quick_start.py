@@ -111,7 +111,7 @@ assert 0 < masks.mean() < 0.5, "the mask marks something, and not everything"
 #
 # Beside GAVS stands its *deaf twin*: the same model, trained in the same way on the same pictures, but with the embedding of silence in place of every sound. It is what remains when hearing is taken away, so it always draws one and the same mask.
 
-# %%
+# %% tags=["report"]
 scene, pictures = story.scene, render_frames(story.scene)
 names = [toy.name for toy in scene.toys]
 played = play_each(gavs, vggish, story) > 0.5  # [toys, T, H, W]: the masks, with the voice of each toy in turn
@@ -229,7 +229,7 @@ for group, part in kinds.items():
 # %% [markdown]
 # **We expect** the orange bar far above the blue ones in each group. Lines on the bars are 95 % intervals over clips.
 
-# %%
+# %% tags=["report"]
 table = pd.DataFrame(measured, columns=["group", "name", "kind", "each clip"])
 table["value"] = table["each clip"].map(lambda values: values.mean())
 table[["low", "high"]] = [interval(values) for values in table["each clip"]]
@@ -270,7 +270,15 @@ metrics = {
     "swap_test": float(swapped),
     "seconds_to_first_mask": seconds_to_first_mask,
 }
-facts = {"metrics": metrics, "seed": seed, "clips": clips, "world": fingerprint(), "torch": torch.__version__}
+
+# %%
+each = table.set_index(["group", "name"])["each clip"]
+over = {"swap_test": swaps["moves"], "miou_v1s_deaf_twin": each["one toy sounds", "deaf twin"]}
+for name, group in zip(("miou_v1s", "miou_v1m", "miou_v1s_unseen"), kinds):
+    over[name] = each[group, "GAVS"]
+intervals = {name: interval(values) for name, values in over.items()}  # 95 %, over clips or pairs
+facts = {"metrics": metrics, "intervals": intervals, "seed": seed, "clips": clips}
+facts |= {"world": fingerprint(), "torch": torch.__version__}
 Path(output, "00_quick_start.json").write_text(json.dumps(facts, indent=1))
 print(f"this page took {time.perf_counter() - started:.0f} s")
 pd.Series(metrics).round(3)

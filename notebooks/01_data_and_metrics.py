@@ -80,7 +80,7 @@ from gavs_lib.world.sounds import synthesize
 # ## 1. The toy shop, seen
 # Real data for this task takes a registration and a day of download. This course draws its own: a *toy* is a **family** (what it is), a **size** and a **material**. Six families, two sizes and three materials make 36 classes, and each individual of a class is drawn anew.
 
-# %%
+# %% tags=["report"]
 rng = np.random.default_rng(seed)
 drawn = {toy: draw_toy(toy, rng) for toy in TOYS}  # [h, w, 4]: RGB and what is covered, for a frame of 128 x 128
 side = max(max(sprite.shape[:2]) for sprite in drawn.values()) + 4
@@ -630,7 +630,7 @@ for subset, group in labels.items():
             (group, f"{name} toy" if name != "everything" else "all toys", "guess", scored.mean(), *interval(scored))
         )
 
-# %%
+# %% tags=["report"]
 rows = pd.DataFrame(rows, columns=["group", "name", "kind", "value", "low", "high"])
 value = rows.set_index(["group", "name"])[["value", "low", "high"]]
 best = value.loc[labels["v1s"]].drop("GAVS")["value"].max()
@@ -652,8 +652,16 @@ measured |= {"f_v1s": f_v1s, "histogram_times_as_fast": f_ratio, "empty_seconds_
 measured |= {"miou_mixed_videos": means["5 s and 10 s"]["mean over videos"]}
 measured |= {"miou_mixed_frames": means["5 s and 10 s"]["mean over frames"]}
 measured |= {f"miou_guess_{name}": float(floor["v1s"][name].mean()) for name in ("random", "largest", "everything")}
+
+# %%
+over = {f"miou_guess_{name}": floor["v1s"][name] for name in ("random", "largest", "everything")}
+for subset in labels:
+    over[f"miou_{subset}"] = [metrics.mask_iou(*pair).mean().item() for pair in predicted[subset]]
+    over[f"miou_{subset}_at_0.4"] = [metrics.mask_iou(*pair, 0.4).mean().item() for pair in predicted[subset]]
+over |= {"f_v1s": f_curves.amax(dim=1), "miou_mixed_videos": [metrics.mask_iou(*pair).mean().item() for pair in mixed]}
+intervals = {name: interval(values) for name, values in over.items()}  # 95 %, over clips
 settings = {"seed": seed, "clips": clips, "long_clips": long_clips, "guess_clips": guess_clips}
-facts = {"metrics": measured, **settings, "world": fingerprint(), "torch": torch.__version__}
+facts = {"metrics": measured, "intervals": intervals, **settings, "world": fingerprint(), "torch": torch.__version__}
 Path(output, "01_data_and_metrics.json").write_text(json.dumps(facts, indent=1))
 print(f"this page took {time.perf_counter() - page_started:.0f} s")
 pd.Series(measured).round(3)

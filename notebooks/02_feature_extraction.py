@@ -71,7 +71,7 @@ from gavs_lib import VGGish, build_sam, load_vggish, log_mel_examples
 from gavs_lib._shipped import shipped_weights
 from gavs_lib.audio import published_examples, second_examples
 from gavs_lib.course import plots, widgets
-from gavs_lib.lab.evaluate import score
+from gavs_lib.lab.evaluate import interval, score
 from gavs_lib.lab.features import embed_sound, extract_features, resize_frames
 from gavs_lib.lab.pretrain import probe
 from gavs_lib.lab.shipped import load_model
@@ -290,7 +290,7 @@ assert difference < 1e-3, "squares, positions, blocks, neck: that is the encoder
 # **We expect** the first stage to show colours and stripes of the floor, and the last one to show *things*.
 
 
-# %%
+# %% tags=["report"]
 def in_colours(grid: torch.Tensor) -> np.ndarray:
     """Three main directions of features [h, w, C] as a picture [h, w, 3], 0-1."""
     flat = (grid - grid.mean(dim=(0, 1))).flatten(0, 1)
@@ -491,7 +491,7 @@ assert gap <= 2.5 / (probe_clips // 2), "two clips at most may fall on the other
 # %% [markdown]
 # A probe on so few clips is rough: with 60 test clips, a share of .90 is known to about $\pm .08$. The recorded figures (600 clips to fit, 300 to test, four rotations; every row in `data/results/probes.csv`) travel in the header of the weights:
 
-# %%
+# %% tags=["report"]
 recorded = []
 for network, weights in (("VGGish-mini", "vggish_mini"), ("SAM-mini", "sam_mini")):
     _, header = load_tensors(shipped_weights(weights))
@@ -623,7 +623,13 @@ metrics = {
 
 # %%
 metrics = {name: float(value) for name, value in metrics.items()}
-facts = {"metrics": metrics, "seed": seed, "rotation": rotation, "world": fingerprint(), "torch": torch.__version__}
+cosines = found.set_index("similarity to")["cosine"]
+over = {f"miou_v2_{timing}": values for timing, values in by_timing.items()}
+over |= {"drift_late": apart[:, 7:].mean(dim=1), "cosine_other_toys": cosines.filter(like="another")}
+over |= {"cosine_same_toy": cosines["the same toy"], "cosine_floor": cosines["the floor"]}
+intervals = {name: interval(values) for name, values in over.items()}  # 95 %, over clips, toys or pairs of toys
+facts = {"metrics": metrics, "intervals": intervals, "seed": seed, "rotation": rotation}
+facts |= {"world": fingerprint(), "torch": torch.__version__}
 Path(output, "02_feature_extraction.json").write_text(json.dumps(facts, indent=1))
 print(f"this page took {time.perf_counter() - started:.0f} s")
 pd.Series(metrics).round(3)

@@ -170,7 +170,8 @@ def place_scores(recipe) -> tuple[float, float]:
 
 # %%
 some = list(recipes("v1s", "test", place_clips, seed=seed))
-miou_click, miou_box = np.mean([place_scores(recipe) for recipe in some], axis=0)
+placed = np.array([place_scores(recipe) for recipe in some])  # [clips, 2]
+miou_click, miou_box = placed.mean(axis=0)
 from_library = box_prompted(build_sam("mini", "shipped"), some)["miou"].mean()
 print(f"mean IoU over {place_clips} clips: click {miou_click:.3f}, box {miou_box:.3f} (library: {from_library:.3f})")
 assert abs(miou_box - from_library) < 0.01, "the box, by hand and by the library"
@@ -311,7 +312,7 @@ assert torch.allclose(token, from_library, atol=1e-4) and torch.allclose(F_C, cu
 whole_model = play_each(gavs, vggish, story)[:, second]  # [K, H, W], probabilities
 assert torch.allclose(logits.sigmoid().cpu(), whole_model, atol=1e-3), "our chain is the model's forward pass"
 
-# %%
+# %% tags=["report"]
 heard = {"GAVS": logits.cpu().numpy() > 0}
 iou_heard = mask_iou(logits, truth)
 print("IoU with the toy that is played:", ", ".join(f"{name} {iou:.2f}" for name, iou in zip(names, iou_heard)))
@@ -558,7 +559,7 @@ each["deaf twin"] = score(deaf.to(device), no_sound, batch_size=4)["miou"]
 unoperated = score(gavs, features.subset(range(4)), batch_size=4)["miou"]
 assert np.allclose(each["whole prompt"][:4], unoperated, atol=1e-3), "the operation itself does no harm"
 
-# %%
+# %% tags=["report"]
 table = []
 for name, values in each.items():
     low, high = interval(values)
@@ -644,7 +645,13 @@ metrics = {
 
 # %%
 metrics |= {"miou_" + name.replace(": ", "_").replace(" ", "_").replace("'", ""): value[name] for name in each}
-facts = {"metrics": metrics, "seed": seed, "clips": clips, "world": fingerprint(), "torch": torch.__version__}
+over = {"miou_" + name.replace(": ", "_").replace(" ", "_").replace("'", ""): values for name, values in each.items()}
+over |= {"miou_click": placed[:, 0], "miou_box": placed[:, 1]}
+over |= {"recall_own_trained": found.loc["trained", "own sound"]}
+over |= {f"recall_any_{name}": found.loc[name, "any toy in the picture"] for name in ("trained", "chance")}
+intervals = {name: interval(values) for name, values in over.items()}  # 95 %, over clips
+facts = {"metrics": metrics, "intervals": intervals, "seed": seed, "clips": clips}
+facts |= {"world": fingerprint(), "torch": torch.__version__}
 Path(output, "03_semantic_aware_prompt.json").write_text(json.dumps(facts, indent=1))
 print(f"this page took {time.perf_counter() - started:.0f} s")
 pd.Series(metrics).round(3)

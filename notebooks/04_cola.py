@@ -347,7 +347,7 @@ def attention_maps(network, recipe):
     return maps.unflatten(-1, (16, 16))
 
 
-# %%
+# %% tags=["report"]
 PLACES, PROMPT = ["layer 1", "layer 2", "final"], 5
 networks = {"before": untrained, "after": model}
 maps = {name: attention_maps(network, story)[:, :, 2, PROMPT].numpy() for name, network in networks.items()}
@@ -530,7 +530,7 @@ plots.lines(histories, "Training, first seed", xlabel="epoch", ylabel="segmentat
 #
 # The bars are means over the repeats; the lines on the orange ones reach from the worst repeat to the best. Grey is somebody who is given the true masks of all toys and picks one at random (its line: 95 % over clips).
 
-# %%
+# %% tags=["report"]
 results = pd.DataFrame(results)
 grouped = results.groupby(["group", "name"], sort=False)["miou"]
 table = grouped.agg(value="mean", low="min", high="max").reset_index().assign(kind="hears")
@@ -582,7 +582,19 @@ metrics |= {"decoder_difference": decoder_difference, "cola_values": int(counts.
 for place in PLACES:
     for when in networks:
         metrics[f"attention_{place.replace(' ', '_')}_{when}"] = float(share[place, f"{when}: the toy that plays"])
-facts = {"metrics": metrics, "seed": seed, "steps": steps, "repeats": repeats}
+
+# %%
+over = {"shipped_miou_v1s": with_cola, "shipped_miou_v1s_cola_off": without_cola}
+for (kind, name), runs in results.groupby(["group", "name"])["each"]:
+    key = name.lower().replace(" + ", "_").replace("-", "_")
+    over[f"miou_{kinds[kind]}_{key}"] = np.mean(runs.tolist(), axis=0)  # each clip's mean over the repeats
+intervals = {name: interval(values) for name, values in over.items()}  # 95 %, over clips
+bounds = attended.set_index(["group", "name"])[["low", "high"]]
+for place in PLACES:
+    for when in networks:
+        low_high = bounds.loc[(place, f"{when}: the toy that plays")].tolist()
+        intervals[f"attention_{place.replace(' ', '_')}_{when}"] = low_high
+facts = {"metrics": metrics, "intervals": intervals, "seed": seed, "steps": steps, "repeats": repeats}
 facts |= {"world": fingerprint(), "torch": torch.__version__}
 Path(output, "04_cola.json").write_text(json.dumps(facts, indent=1))
 print(f"this page took {time.perf_counter() - started:.0f} s")

@@ -450,7 +450,7 @@ print(f"deaf twin: {deaf.seconds:.0f} s, best validation mIoU {deaf.best_score:.
 # %% [markdown]
 # Each run leaves a folder: `log.jsonl` with a line an epoch, the best and the last weights, and all that resuming needs. **We expect** the losses to fall, and the orange curve to leave the blue one behind where sound is needed: in the validation score.
 
-# %%
+# %% tags=["report"]
 logs = {
     name: [json.loads(line) for line in Path(output, run, "log.jsonl").read_text().splitlines()]
     for name, run in (("GAVS", "run-gavs"), ("deaf twin", "run-deaf"))
@@ -538,7 +538,7 @@ assert apart <= (0.0 if device == "cpu" else 2 * short.lr * short.steps), (
 # ## 8. Does it listen? Scores with deaf controls
 # Test clips, which chose nothing. Beside GAVS: the same model with the sound of another clip and with silence, and the deaf twin that was trained without sound. This is *your* short training, so there is no figure it must reach; watch the order of the bars.
 
-# %%
+# %% tags=["report"]
 subset_of = data["test"].rows["label"].to_numpy()
 measured = {
     ("GAVS", "hears"): score(model, features["test"]),
@@ -567,10 +567,10 @@ display(pd.DataFrame({name: scored[["miou", "f"]].mean() for (name, _), scored i
 # The strictest control keeps the picture and plays each toy's voice in turn; the mask must follow. It needs pictures whose objects all have a sound of their own, so it needs the toy shop.
 
 # %%
-own_swap = None
+own_swap, over = None, {}  # over: metric -> the values that it is the mean of
 if toyshop:
     swaps = swap_test(model, vggish, list(recipes("v1s", "test", swap_clips, seed=seed)))
-    own_swap = float(swaps["moves"].mean())
+    own_swap, over["swap_test"] = float(swaps["moves"].mean()), swaps["moves"]
     print(f"the mask follows the voice in {own_swap:.0%} of {len(swaps)} pairs (a random choice: at most 25 %)")
 else:
     print("The swap test needs the toy shop, where each toy has a voice of its own; skipped, this is your folder.")
@@ -598,13 +598,14 @@ plots.similarities(s, "After training: pictures and sounds")
 # %%
 full, full_swap = {}, None
 if toyshop:
-    hearing, _ = load_model("gavs")
-    not_hearing, _ = load_model("gavs_deaf")
+    (hearing, _), (not_hearing, _) = load_model("gavs"), load_model("gavs_deaf")
     hearing, not_hearing, mini_vggish = hearing.to(device), not_hearing.to(device), load_vggish("mini").to(device)
     fresh, clips = toyshop_features({("v1s", "test"): test_clips}, hearing, mini_vggish, cache, seed=seed + 1000)
-    full["GAVS"] = score(hearing, clips)["miou"].mean()
+    over["shipped_miou_v1s"] = score(hearing, clips)["miou"]
+    full["GAVS"] = over["shipped_miou_v1s"].mean()
     full["deaf twin"] = score(not_hearing, silent(clips, mini_vggish))["miou"].mean()
-    full_swap = float(swap_test(hearing, mini_vggish, fresh[:swap_clips])["moves"].mean())
+    over["shipped_swap_test"] = swap_test(hearing, mini_vggish, fresh[:swap_clips])["moves"]
+    full_swap = float(over["shipped_swap_test"].mean())
     print(f"mean IoU {full['GAVS']:.2f}, deaf twin {full['deaf twin']:.2f}; swap test {full_swap:.0%}")
     assert full["GAVS"] - full["deaf twin"] > 0.15, "the shipped GAVS must listen"
     assert full_swap > 0.5, "and follow the voice"
@@ -622,8 +623,15 @@ metrics |= {"loss_before": loss_before, "loss_after": loss_after, "semantic_last
 metrics |= {"train_seconds": result.seconds, "resume_difference": apart}
 if toyshop:
     metrics |= {"swap_test": own_swap, "shipped_miou_v1s": full["GAVS"], "shipped_swap_test": full_swap}
+
+# %%
+for subset in subsets:
+    over[f"miou_{subset}"] = measured["GAVS", "hears"]["miou"][subset_of == subset]
+    over[f"miou_{subset}_deaf_twin"] = measured["deaf twin", "deaf"]["miou"][subset_of == subset]
+intervals = {name: interval(values) for name, values in over.items()}  # 95 %, over clips or pairs
 settings = {"seed": seed, "steps": steps, "subsets": subsets, "sam": sam_name, "image_size": image_size}
-facts = {"metrics": metrics, **settings, "world": fingerprint() if toyshop else None, "torch": torch.__version__}
+facts = {"metrics": metrics, "intervals": intervals, **settings}
+facts |= {"world": fingerprint() if toyshop else None, "torch": torch.__version__}
 Path(output, "05_training.json").write_text(json.dumps(facts, indent=1))
 print(f"this page took {time.perf_counter() - page_started:.0f} s")
 pd.Series(metrics).round(3)

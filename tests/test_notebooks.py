@@ -74,7 +74,9 @@ def executed(request, elsewhere, tmp_path_factory) -> tuple[str, Path]:
 def test_every_notebook_runs_from_another_directory_and_leaves_its_figures(executed):
     name, folder = executed
     facts = json.loads((folder / f"{name}.json").read_text())
-    metrics = facts["metrics"]
+    metrics, intervals = facts["metrics"], facts.get("intervals", {})
+    assert intervals.keys() <= metrics.keys()
+    assert all(low - 1e-6 <= metrics[key] <= high + 1e-6 for key, (low, high) in intervals.items())
     assert metrics and all(isinstance(value, int | float) for value in metrics.values())
     for key, value in metrics.items():
         if key.startswith(("miou", "shipped_miou", "swap", "shipped_swap")):
