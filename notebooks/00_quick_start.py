@@ -295,7 +295,7 @@ pd.Series(metrics).round(3)
 # 2. Why does a model that picks a toy at random for each voice pass the swap test of a pair in at most a quarter of the cases?
 #    <details><summary>Answer</summary>It must be right twice, with probability 1/2 each if there are two toys; with more toys, less often.</details>
 # 3. The deaf twin's masks in section 3 are the same for each voice. Is that a result or by construction?
-#    <details><summary>Answer</summary>By construction: it is given the embedding of silence whatever is played. What is a result is *which* toy it marks, and how much it scores that way.</details>
+#    <details><summary>Answer</summary>By construction: it is given the embedding of silence whatever is played. What is a result is <em>which</em> toy it marks, and how much it scores that way.</details>
 #
 # ## References
 # - Y. Wang et al., *Prompting Segmentation with Sound Is Generalizable Audio-Visual Source Localizer* (GAVS), AAAI 2024.

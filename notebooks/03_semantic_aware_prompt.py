@@ -674,7 +674,7 @@ pd.Series(metrics).round(3)
 # 4. You set the cue to zero and the score falls by 0.3. Does the model need the information in the cue?
 #    <details><summary>Answer</summary>Perhaps not: it may just never have met zeros. Replace the cue by its average too. If the score stays up then, the information was not needed.</details>
 # 5. How could one make the cue louder without touching the loss?
-#    <details><summary>Answer</summary>Normalise both $F_C$ and $F_A$ before they are joined (a LayerNorm each, say). Whether it helps is a question for a training, with and without: `GAVS(sam, config, prompt=your_module)` takes a prompt of your own.</details>
+#    <details><summary>Answer</summary>Normalise both $F_C$ and $F_A$ before they are joined (a LayerNorm each, say). Whether it helps is a question for a training, with and without: <code>GAVS(sam, config, prompt=your_module)</code> takes a prompt of your own.</details>
 #
 # ## References
 # - Y. Wang et al., *Prompting Segmentation with Sound Is Generalizable Audio-Visual Source Localizer* (GAVS), AAAI 2024.

@@ -612,7 +612,7 @@ pd.Series(metrics).round(3)
 # 1. Someone sets both $W_1$ and $W_2$ of an adapter to zero at the start. What happens?
 #    <details><summary>Answer</summary>With $b_1 = 0$ too, act(0) = 0 for ReLU and GELU, so $W_2$ gets no gradient; and $W_1$ gets none through $W_2 = 0$. Only $b_2$ learns: the adapter is a constant for ever. One of the two must be random.</details>
 # 2. The untrained GAVS equals SAM to the last bit, yet its masks are nonsense. Why is that no contradiction?
-#    <details><summary>Answer</summary>It equals SAM *for the same prompt token*. The token comes from an untrained audio prompt, and SAM itself would draw the same nonsense for it.</details>
+#    <details><summary>Answer</summary>It equals SAM <em>for the same prompt token</em>. The token comes from an untrained audio prompt, and SAM itself would draw the same nonsense for it.</details>
 # 3. In the first step of training, does $W_1$ of ColA get a gradient?
 #    <details><summary>Answer</summary>No: it comes back through $W_2$, which is zero. $W_2$ moves in the first step, $W_1$ from the second on. This is why the gradient check of notebook 05 takes two steps.</details>
 # 4. A trained model loses much of its score when ColA is switched off. Does that prove that ColA was needed?
