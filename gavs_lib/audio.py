@@ -103,6 +103,14 @@ def published_examples(waveform, sample_rate: int, seconds: int) -> Tensor:
     return patches[index]
 
 
+def mono_16k(waveform, sample_rate: int) -> Tensor:
+    """A sound as the patches above are cut from: float32 [samples] at 16 kHz, channels averaged.
+
+    Args, errors: as `log_mel_examples`, but for any length from one sample on.
+    """
+    return _mono_16k(waveform, sample_rate, dims=(1, 2))
+
+
 def _positive_integer(name: str, value) -> int:
     if isinstance(value, bool) or int(value) != value or value < 1:
         raise ValueError(f"{name} is {value!r}; expected a whole number, at least 1.")

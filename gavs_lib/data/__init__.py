@@ -1,12 +1,14 @@
-"""Readers: AVSBench-semantic, AVS-V3's class split, VGG-SS, and the user's own video files. No training."""
+"""Readers: AVSBench-semantic, AVS-V3, VGG-SS, and the user's own videos, pictures and sounds. No training."""
 
 import importlib
 
 from gavs_lib.data.avsbench import SUBSETS, AVSBench, Clip, read_rows, tokens
+from gavs_lib.data.material import LabelledPicture, LabelledSound, find_pictures, find_sounds
 from gavs_lib.data.media import read_clip, write_masks, write_overlay_video
 
-# Entered on first use: both are commands too, and `python -m` warns of a module that its package has imported already.
+# Entered on first use: these are commands too, and `python -m` warns of a module that its package has imported already.
 _COMMANDS = {
+    "compose": ("compose_clips", "compose_folders"),
     "v3": ("UNSEEN_TOKENS", "V3Lists", "derive_v3", "read_v3", "v3_split"),
     "vggss": ("VGGSS", "FewShot"),
 }
@@ -19,8 +21,14 @@ __all__ = [
     "AVSBench",
     "Clip",
     "FewShot",
+    "LabelledPicture",
+    "LabelledSound",
     "V3Lists",
+    "compose_clips",
+    "compose_folders",
     "derive_v3",
+    "find_pictures",
+    "find_sounds",
     "read_clip",
     "read_rows",
     "read_v3",
