@@ -303,9 +303,20 @@ def test_pictures_without_any_matching_sound_are_an_error_that_lists_both(tmp_pa
     with pytest.raises(ValueError) as caught:
         made(tmp_path)
     told = str(caught.value)
-    assert "no class has both pictures and sounds" in told
+    assert "No class has both pictures and sounds" in told
     assert "with pictures: dogs" in told and "with sounds: dog" in told and "alike: dogs (pictures) and dog" in told
     assert not (tmp_path / "out").exists()
+
+
+def test_files_that_are_not_used_are_counted(mine):
+    (mine / "sounds" / "dog" / "phone.m4a").write_text("sound of another kind")
+    (mine / "sounds" / "readme.txt").write_text("mine")
+    save_picture(mine / "pictures" / "Dog" / "more" / "deep.jpg", "dog", 6)
+    (mine / "pictures" / "Dog" / ".DS_Store").write_text("hidden")
+    told = made(mine).remarks
+    assert len(told) == 2
+    assert "pictures: 2 files not used, such as Dog/more/deep.jpg" in told[0]
+    assert "sounds: 2 files not used, such as dog/phone.m4a" in told[1]
 
 
 def test_a_class_with_few_files_is_in_fewer_splits_and_that_is_said(mine):
@@ -429,4 +440,4 @@ def test_the_command_composes_and_says_what_it_made(mine, capsys):
     )
     assert "v2" in capsys.readouterr().out and check_folder(mine / "more").problems == []
     assert main([words[1], words[0], str(mine / "third")]) == 1
-    assert "no class has both" in capsys.readouterr().out
+    assert "No class has both" in capsys.readouterr().out

@@ -49,6 +49,8 @@ FIGURES = {
     "curves": lambda: plots.curves({"GAVS": EPOCHS, "deaf twin": EPOCHS}, "training", margin=0.3),
     "similarities": lambda: plots.similarities(np.eye(12) - 0.2, "similarities"),
     "mask_at": lambda: plots.mask_at(FRAMES[0], 0.8 * MASKS[0], MASKS[0], 0.5, "threshold"),
+    "mask_without_truth": lambda: plots.mask_at(FRAMES[0], 0.8 * MASKS[0], None, 0.5, "threshold"),
+    "over_seconds": lambda: plots.over_seconds([-20, -90, -25], {"own": [0.1, 0, 0.2], "silence": [0, 0, 0]}, "a film"),
     "contact_sheet": lambda: plots.contact_sheet([FRAMES[:3], FRAMES[2:]], ["bell", "car"], list("abc"), "a sheet"),
     "over_thresholds": lambda: plots.over_thresholds({"one": [0, 0.5, 0]}, "thresholds", "IoU", {"release": 0.4}),
     "prompt_parts": lambda: plots.prompt_parts(FRAMES[0], MASKS[0], KEPT, "surgery", truth=MASKS[0]),
@@ -155,6 +157,19 @@ def test_the_threshold_figure_writes_the_iou_there():
     probability[8:24, 16:24] = 0.4  # the other half
     assert "IoU 0.50 at 0.50" in texts(plots.mask_at(FRAMES[0], probability, MASKS[0], 0.5, "threshold"))
     assert "IoU 1.00 at 0.30" in texts(plots.mask_at(FRAMES[0], probability, MASKS[0], 0.3, "threshold"))
+
+
+def test_without_a_truth_the_threshold_figure_writes_the_marked_share():
+    # 16 * 16 of 32 * 32 pixels exceed 0.5, none exceeds 0.8
+    assert "marked share 0.25 at 0.50" in texts(FIGURES["mask_without_truth"]())
+    assert "marked share 0.00 at 0.80" in texts(plots.mask_at(FRAMES[0], 0.8 * MASKS[0], None, 0.8, "threshold"))
+
+
+def test_loudness_and_marked_shares_stand_above_each_other_second_by_second():
+    sound, marked = FIGURES["over_seconds"]().axes[:2]
+    assert [bar.get_y() + bar.get_height() for bar in sound.patches] == [-20, -90, -25]
+    assert [list(line.get_ydata()) for line in marked.lines] == [[10, 0, 20], [0, 0, 0]]
+    assert [line.get_color() for line in marked.lines] == [plots.SOUNDING, plots.SILENT]
 
 
 def test_a_similarity_map_frames_the_same_place_in_both_panels():

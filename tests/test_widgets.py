@@ -94,6 +94,11 @@ def test_the_explorer_shows_what_the_pure_function_draws():
     assert box.picture.value == widgets.png(figure)
 
 
+def test_the_explorer_needs_no_truth():
+    box = widgets.mask_explorer(FRAMES, 0.7 * TRUTH[0], None)
+    assert box.picture.value == widgets.png(plots.mask_at(FRAMES[0], 0.7 * TRUTH[0, 0], None, 0.5, "second 0"))
+
+
 def test_the_place_explorer_shows_the_cosine_of_the_chosen_place_with_all_others():
     box = places()
     box.second.value, box.row.value, box.column.value = 3, 2, 11

@@ -319,30 +319,62 @@ def similarities(matrix: np.ndarray, title: str) -> Figure:
         return _finish(figure, title)
 
 
-def mask_at(frame: np.ndarray, probability: np.ndarray, truth: np.ndarray, threshold: float, title: str) -> Figure:
+def mask_at(
+    frame: np.ndarray, probability: np.ndarray, truth: np.ndarray | None, threshold: float, title: str
+) -> Figure:
     """What a threshold makes of a probability map, and the IoU it would have had at every other one.
 
     Args:
         frame: [H, W, 3] uint8 RGB.
         probability: [H, W], 0-1.
-        truth: [H, W] bool.
+        truth: [H, W] bool. None where it is not known: then the share of marked pixels stands in place of the IoU.
         threshold: in 0-1; strictly greater counts.
         title: of the figure.
     """
-    probability, truth = np.asarray(probability), np.asarray(truth, dtype=bool)
-    tried = np.linspace(0, 1, 41)
+    probability, tried = np.asarray(probability), np.linspace(0, 1, 41)
+    if truth is None:
+        name, label, value = "mask", "marked share", lambda mask: float(mask.mean())
+    else:
+        truth = np.asarray(truth, dtype=bool)
+        name, label, value = "mask; white: truth", "IoU", lambda mask: _iou(mask, truth)
     with plt.rc_context(_STYLE):
         figure, (picture, curve) = plt.subplots(
             1, 2, figsize=(WIDTH, 3.3), width_ratios=[1, 1.25], layout="constrained"
         )
         _show(picture, frame, probability > threshold, truth)
-        picture.set_title("mask; white: truth")
-        curve.plot(tried, [_iou(probability > t, truth) for t in tried], color=SOUNDING)
-        here = _iou(probability > threshold, truth)
+        picture.set_title(name)
+        curve.plot(tried, [value(probability > t) for t in tried], color=SOUNDING)
+        here = value(probability > threshold)
         curve.axvline(threshold, color="black", linewidth=1)
         curve.plot([threshold], [here], "o", color="black")
-        curve.set_title(f"IoU {here:.2f} at {threshold:.2f}")
-        curve.set(xlabel="threshold", ylabel="IoU", xlim=(-0.02, 1.02), ylim=(0, 1.02))
+        curve.set_title(f"{label} {here:.2f} at {threshold:.2f}")
+        curve.set(xlabel="threshold", ylabel=label, xlim=(-0.02, 1.02), ylim=(0, 1.02))
+        return _finish(figure, title)
+
+
+def over_seconds(loudness: Sequence[float], shares: Mapping[str, Sequence[float]], title: str) -> Figure:
+    """How loud each second of a film is, and how much of its picture is marked.
+
+    Args:
+        loudness: a number a second, in decibels below full scale.
+        shares: name -> marked share of the picture in each second, 0-1. The first is drawn orange, the second blue.
+        title: of the figure.
+    """
+    seconds = len(loudness)
+    styles = ((SOUNDING, "-", "o"), (SILENT, "--", "s"), (TRAINED, ":", "^"), (FROZEN, "-.", "v"))
+    with plt.rc_context(_STYLE):
+        figure, (sound, marked) = plt.subplots(
+            2, 1, figsize=(WIDTH, 4.6), height_ratios=[1, 1.7], sharex=True, layout="constrained"
+        )
+        lowest = min(-60.0, *loudness)
+        sound.bar(range(seconds), np.asarray(loudness) - lowest, bottom=lowest, color=FROZEN, width=0.9)
+        sound.set(ylabel="loudness (dB)", ylim=(lowest, 0))
+        for (name, values), (color, dash, marker) in zip(shares.items(), styles):
+            marked.plot(range(seconds), 100 * np.asarray(values), dash, color=color, marker=marker, label=name)
+        marked.set(xlabel="second", ylabel="marked (% of pixels)")
+        marked.set_ylim(bottom=0)
+        marked.xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(loc="outside lower center", ncols=len(shares), frameon=False)
         return _finish(figure, title)
 
 

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,7 +192,6 @@ def load_predictor(
     return model.eval().to(device), ear.to(device), notes
 
 
-@torch.no_grad()
 def segment(
     film: Clip,
     model: nn.Module,
@@ -202,21 +201,34 @@ def segment(
     pad: bool = False,
     progress: bool = False,
 ) -> np.ndarray:
-    """The masks of a clip: [T, H, W] bool, of the frames' own size.
+    """The masks of a clip: [T, H, W] bool, of the frames' own size, true where `probabilities` exceed the threshold."""
+    return np.concatenate(
+        [part > threshold for part in probabilities(film, model, vggish, audio_timing, pad, progress)]
+    )
 
-    Logits are upsampled bilinearly to the frame and thresholded there, as in `gavs_lib.metrics.mask_iou`.
+
+@torch.no_grad()
+def probabilities(
+    film: Clip,
+    model: nn.Module,
+    vggish: nn.Module,
+    audio_timing: str = "second",
+    pad: bool = False,
+    progress: bool = False,
+) -> Iterator[np.ndarray]:
+    """How likely each pixel is to belong to what sounds: [t, H, W] float32, 0-1, `CHUNK_SECONDS` of the clip at a time.
+
+    Logits are upsampled bilinearly to the frame's own size, as in `gavs_lib.metrics.mask_iou`.
 
     Args:
         film: at least its frames and sound.
         model: called with images [1, t, 3, S, S] and audio [1, t, 128].
         vggish: frozen, as the model was trained with.
-        threshold: on the probability.
         audio_timing, pad: as the model was trained with, see `extract_features`.
         progress: show a progress bar.
     """
     device = next(model.parameters()).device
     size = model.sam.image_encoder.img_size
-    masks = np.empty(film.frames.shape[:3], dtype=bool)
     extent = torch.tensor([padded_extent(*film.frames.shape[1:3], size)], device=device)
     visible = picture_places(extent, size, model.sam.image_encoder.pos_embed.shape[1]) if pad else None
     listen = AUDIO_TIMINGS[audio_timing]
@@ -231,9 +243,8 @@ def segment(
             if pad:
                 logits = crop_to_picture(logits[0], extent[0], size)[None]
             logits = F.interpolate(logits, size=film.frames.shape[1:3], mode="bilinear", align_corners=False)[0]
-            masks[part] = (logits.sigmoid() > threshold).cpu().numpy()
+            yield logits.sigmoid().cpu().numpy()
             bar.update(len(images))
-    return masks
 
 
 def known_world(notes: dict) -> str:

@@ -354,7 +354,7 @@ def _absolute(parameter: str, text: str) -> str:
     """
     path = Path(text).expanduser()
     is_path = parameter.endswith("_dir") or os.sep in text
-    may_be = parameter.endswith(("_root", "_checkpoint"))
+    may_be = parameter.endswith(("_root", "_checkpoint", "clip", "weights"))
     return str(path.resolve()) if text and (is_path or (may_be and path.exists())) else text
 
 

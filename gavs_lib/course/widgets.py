@@ -73,15 +73,15 @@ def voice_player(
     return _box(draw, player, voice=voice, second=second)
 
 
-def mask_explorer(frames: np.ndarray, probabilities: np.ndarray, truth: np.ndarray) -> ipywidgets.VBox:
-    """Choose a second and a threshold; see the mask, and the IoU at every other threshold.
+def mask_explorer(frames: np.ndarray, probabilities: np.ndarray, truth: np.ndarray | None) -> ipywidgets.VBox:
+    """Choose a second and a threshold; see the mask, and the IoU (without a truth: the share) at every other threshold.
 
     The static twin is `plots.mask_at`.
 
     Args:
         frames: [T, H, W, 3] uint8 RGB.
         probabilities: [T, H, W], 0-1.
-        truth: [T, H, W] bool.
+        truth: [T, H, W] bool; None where it is not known.
 
     Returns:
         A box with the attributes `second` (IntSlider), `threshold` (FloatSlider) and `picture` (Image).
@@ -91,7 +91,8 @@ def mask_explorer(frames: np.ndarray, probabilities: np.ndarray, truth: np.ndarr
 
     def draw() -> Figure:
         t = second.value
-        return plots.mask_at(frames[t], probabilities[t], truth[t], threshold.value, f"second {t}")
+        outline = None if truth is None else truth[t]
+        return plots.mask_at(frames[t], probabilities[t], outline, threshold.value, f"second {t}")
 
     return _box(draw, second=second, threshold=threshold)
 

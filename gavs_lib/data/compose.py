@@ -47,7 +47,16 @@ from tqdm.auto import tqdm
 
 from gavs_lib.audio import SAMPLE_RATE, mono_16k
 from gavs_lib.data.avsbench import COLUMNS, SUBSETS
-from gavs_lib.data.material import LabelledPicture, LabelledSound, class_name, find_pictures, find_sounds
+from gavs_lib.data.material import (
+    PICTURE_SUFFIXES,
+    SOUND_SUFFIXES,
+    LabelledPicture,
+    LabelledSound,
+    class_name,
+    find_pictures,
+    find_sounds,
+    not_used,
+)
 
 SUBSET_OF = {5: "v1s", 10: "v2"}  # by seconds
 SPLITS = {"train": 0.7, "val": 0.15, "test": 0.15}
@@ -113,7 +122,15 @@ def compose_folders(
         FileNotFoundError: there is no such folder.
         ValueError, OSError: as `compose_clips`; two folders of one class; two pictures that would share one mask.
     """
-    return compose_clips(find_pictures(pictures_dir, masks_dir), find_sounds(sounds_dir), root, **options)
+    composed = compose_clips(find_pictures(pictures_dir, masks_dir), find_sounds(sounds_dir), root, **options)
+    for folder, suffixes in ((pictures_dir, PICTURE_SUFFIXES), (sounds_dir, SOUND_SUFFIXES)):
+        aside = not_used(folder, suffixes)
+        if aside:
+            composed.remarks.append(
+                f"{folder}: {len(aside)} files not used, such as {aside[0]}; expected <class>/<name> and one of "
+                f"{', '.join(suffixes)}."
+            )
+    return composed
 
 
 def compose_clips(
@@ -243,11 +260,12 @@ def _match(seen: dict[str, list], heard: dict[str, list], remarks: list[str]) ->
     ]
     if not both:
         raise ValueError(
-            "no class has both pictures and sounds.\n"
+            "No class has both pictures and sounds.\n"
             f"  Classes with pictures: {', '.join(seen) or 'none'}\n"
             f"  Classes with sounds: {', '.join(heard) or 'none'}\n"
             + (f"  Look alike: {'; '.join(alike)}\n" if alike else "")
-            + "Expected PICTURES/<class>/*.jpg with masks and SOUNDS/<class>/*.wav; name the folders of a class alike."
+            + f"Expected PICTURES/<class>/<name> ({', '.join(PICTURE_SUFFIXES)}) and SOUNDS/<class>/<name> "
+            f"({', '.join(SOUND_SUFFIXES)}). Name the folders of a class alike."
         )
     for kind, labels in lonely.items():
         if labels:

@@ -111,6 +111,18 @@ def find_sounds(folder: str | os.PathLike) -> list[LabelledSound]:
     ]
 
 
+def not_used(folder: str | os.PathLike, suffixes: tuple[str, ...]) -> list[str]:
+    """Files below a folder that are of other types, or do not lie in a folder of a class; hidden ones are passed over."""
+    folder = Path(folder)
+    below = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return [
+        path.as_posix()
+        for path in below
+        if not any(part.startswith(".") for part in path.parts)
+        and (len(path.parts) != 2 or path.suffix.lower() not in suffixes)
+    ]
+
+
 def class_name(label: str) -> str:
     """A class as AVSBench would write it: "Fire_Truck" -> "fire-truck".
 
