@@ -112,7 +112,7 @@ def find_sounds(folder: str | os.PathLike) -> list[LabelledSound]:
 
 
 def not_used(folder: str | os.PathLike, suffixes: tuple[str, ...]) -> list[str]:
-    """Files below a folder that are of other types, or do not lie in a folder of a class; hidden ones are passed over."""
+    """Files that are of other types, or do not lie in the folder of a class; hidden ones are passed over."""
     folder = Path(folder)
     below = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return [
