@@ -237,13 +237,13 @@ widgets.mask_explorer(*small, small_truth)
 # If the masks stay where they are, the model only looks.
 
 # %%
-per_second = film.sample_rate * film.seconds // film.seconds
-played = np.resize(film.waveform, film.seconds * per_second) if film.waveform.any() else 0 * film.waveform
-later = max(per_second // 2, film.seconds // 2 * per_second)
+rate, length = film.sample_rate, film.seconds * film.sample_rate
+played = np.pad(film.waveform, (0, length))[:length]  # as long as the pictures
+later = film.seconds // 2 * rate or rate // 2
 with_sound = {
     "own": probability,
-    "silence": listen(np.zeros(per_second, dtype=np.float32), film.sample_rate),
-    "shifted": listen(np.roll(played, later), film.sample_rate),
+    "silence": listen(np.zeros(rate, dtype=np.float32), rate),
+    "shifted": listen(np.roll(played, later), rate),
     "another": listen(mix(scene.playing(2)), SAMPLE_RATE),
 }
 rows = {"picture": None} | {sound: each > threshold for sound, each in with_sound.items()}
@@ -253,8 +253,8 @@ plots.clip_sheet(film.frames, rows, f"{path.name} with other sounds")
 # The same in numbers: how loud each second is, and how much of its picture is marked with each sound. A model that marks as much in silence as with the sound does not listen. One that listens *may* follow the loudness, but need not: a quiet bell is still a bell.
 
 # %%
-parts = [film.waveform[i * film.sample_rate : (i + 1) * film.sample_rate] for i in range(film.seconds)]
-loudness = [20 * np.log10(max(1e-4, np.sqrt(np.mean(np.square(part))) if part.size else 0)) for part in parts]
+power = np.square(played).reshape(film.seconds, rate).mean(axis=1)
+loudness = 10 * np.log10(np.maximum(power, 1e-8))  # decibels below full scale; -80 stands for silence
 shares = {sound: share(each) for sound, each in with_sound.items()}
 plots.over_seconds(loudness, shares, f"{path.name}: what is heard, what is marked")
 
@@ -282,7 +282,7 @@ if truth is not None and not own_weights:
     assert marked["silence"] < 0.25 * marked["own"], "silence gives nothing to mark"
 
 # %% [markdown]
-# **What we see.** With the halves exchanged, the orange changes places; in silence it is gone. That is proof of listening, and it needed no truth: you can do the same with any film. What it cannot show is whether the *right* thing is marked. For that somebody has to draw a mask: a few seconds of your film, in any drawing program, are enough for `fits` above.
+# **What we see**, in the film of this page: with the halves exchanged, the orange changes places; in silence it is gone. One look at the sheet above says as much, and it needs no truth: you can do the same with any film. What it cannot show is whether the *right* thing is marked. For that somebody has to draw a mask: a few seconds of your film, in any drawing program, are enough for `fits` above.
 #
 # ## 6. When a file cannot be used
 # Most surprises with one's own files are these. Nothing is guessed and nothing is half done: an error names the file, what was expected, and what to do. We make three such files.
@@ -299,6 +299,7 @@ def refused(attempt, *given):
     raise AssertionError(f"{given}: expected an error")
 
 
+# %%
 mute, cut, missing = (output / f"{kind}.mp4" for kind in ("mute", "cut_short", "no_such_film"))
 cut.write_bytes(toy_film.read_bytes()[: toy_film.stat().st_size // 2])
 with av.open(str(toy_film)) as source, av.open(str(mute), "w") as target:
@@ -472,17 +473,19 @@ print(f'make run NOTEBOOK=05 ARGS="-p data_root {root} -p subsets [{composed[cro
 # The likeliest mistake: `dogs` here, `dog` there. The error lists both sides and what looks alike. The second: a mask that was exported at another size. Nothing is written in either case; of many broken files all are listed at once, and `skip_broken=True` leaves them out.
 
 # %%
-bench = Path(tempfile.mkdtemp(prefix="mistakes-", dir=output))
-for folder in ("pictures/dogs", "sounds/dog", "sounds/dogs-later"):
-    (bench / folder).mkdir(parents=True)
-Image.fromarray(drawn.frames[0]).save(bench / "pictures/dogs/rex.jpg")
-Image.fromarray(drawn.masks[0, 0][:50, :50]).save(bench / "pictures/dogs/rex.png")
-soundfile.write(bench / "sounds/dog/bark.wav", mix(scene), SAMPLE_RATE)
-unmatched = refused(compose_folders, bench / "pictures", bench / "sounds", bench / "out")
-(bench / "sounds/dog").rename(bench / "sounds/dogs")
-misfit = refused(compose_folders, bench / "pictures", bench / "sounds", bench / "out")
+with tempfile.TemporaryDirectory() as folder:
+    bench = Path(folder)
+    for part in ("pictures/dogs", "sounds/dog"):
+        (bench / part).mkdir(parents=True)
+    Image.fromarray(drawn.frames[0]).save(bench / "pictures/dogs/rex.jpg")
+    Image.fromarray(drawn.masks[0, 0][:50, :50]).save(bench / "pictures/dogs/rex.png")
+    soundfile.write(bench / "sounds/dog/bark.wav", mix(scene), SAMPLE_RATE)
+    unmatched = refused(compose_folders, bench / "pictures", bench / "sounds", bench / "out")
+    (bench / "sounds/dog").rename(bench / "sounds/dogs")
+    misfit = refused(compose_folders, bench / "pictures", bench / "sounds", bench / "out")
+    assert not (bench / "out").exists(), "nothing is written"
 assert "No class has both" in unmatched and "dogs (pictures) and dog (sounds)" in unmatched
-assert "rex.png: mask is 50x50" in misfit and not (bench / "out").exists()
+assert "rex.png: mask is 50x50" in misfit
 
 # %% [markdown]
 # ## Results

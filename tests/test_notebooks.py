@@ -12,12 +12,15 @@ import sys
 from pathlib import Path
 
 import jupytext
+import numpy as np
 import pytest
+import soundfile
+from PIL import Image
 
 import gavs_lib
 from gavs_lib.course.run import plan, run
 from gavs_lib.course.sync import NOTEBOOKS
-from gavs_lib.data import AVSBench
+from gavs_lib.data import AVSBench, write_overlay_video
 from gavs_lib.world.folder import write_folder
 
 SOURCES = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"))
@@ -84,6 +87,9 @@ def test_every_notebook_runs_from_another_directory_and_leaves_its_figures(execu
     if name == "00_quick_start":
         assert metrics["miou_v1s"] > metrics["miou_v1s_deaf_twin"]
         assert metrics["seconds_to_first_mask"] < 60
+    if name == "10_your_own_data":
+        assert metrics["film_marked_silence"] < metrics["film_marked"]
+        assert metrics["miou_composed_2"] > metrics["miou_composed_2_deaf_twin"]
     if name == "05_training":
         assert metrics["loss_after"] < metrics["loss_before"]
         assert metrics["resume_difference"] == 0
@@ -145,6 +151,37 @@ def test_two_copies_at_once_on_one_cache_do_not_disturb_each_other(elsewhere, tm
     assert first.keys() == second.keys()
     assert {name for name in first if first[name] != second[name]} <= {"train_seconds"}
     assert not list(cache.rglob("*.tmp*")) and not list(cache.rglob("*.part*")), "nothing half-written is left"
+
+
+def test_notebook_10_takes_a_film_pictures_and_sounds_of_the_users_own(elsewhere, tmp_path, monkeypatch, capfd):
+    rng = np.random.default_rng(0)
+    street = rng.integers(0, 256, size=(3, 48, 80, 3), dtype=np.uint8)
+    noise = (0.1 * rng.standard_normal(3 * 44100)).astype(np.float32)
+    write_overlay_video(tmp_path / "street.mp4", street, np.zeros((3, 48, 80), dtype=bool), noise, 44100)  # H.264, AAC
+    mask = np.zeros((40, 60), dtype=bool)
+    mask[10:30, 10:30] = True
+    for label in ("dog", "cat"):
+        for folder in ("pictures", "masks", "sounds"):
+            (tmp_path / folder / label).mkdir(parents=True)
+        for n in range(3):
+            picture = rng.integers(0, 256, size=(40, 60, 3), dtype=np.uint8)
+            Image.fromarray(picture).save(tmp_path / "pictures" / label / f"{n}.jpg")
+            Image.fromarray(mask).save(tmp_path / "masks" / label / f"{n}.png")
+            soundfile.write(tmp_path / "sounds" / label / f"{n}.flac", 0.1 * rng.standard_normal(20000), 8000)
+    monkeypatch.chdir(tmp_path)  # the names are typed where the user stands
+    settings = {"clip": "street.mp4", "pictures_dir": "pictures", "sounds_dir": "sounds", "clips": "4"}
+    assert run("smoke", "10", settings, notebooks=elsewhere, build=tmp_path / "build") == 0
+    facts = json.loads((tmp_path / "build" / "smoke" / "10_your_own_data.json").read_text())
+    assert facts["film"] == "street.mp4" and facts["metrics"]["film_seconds"] == 3
+    assert "miou_film" not in facts["metrics"], "nobody knows the truth of this film"
+    masks = tmp_path / "build" / "smoke" / "your_film" / "masks"
+    assert sorted(path.name for path in masks.iterdir()) == ["0.png", "1.png", "2.png"]
+    assert np.asarray(Image.open(masks / "0.png")).shape == (48, 80)
+    told = capfd.readouterr().out
+    assert told.index("These weights know only the toy shop") < told.index("of all pixels are marked")
+    assert "has no sound" in told and "No class has both pictures and sounds" in told
+    (root,) = (tmp_path / "build" / "smoke").glob("composed-*-2")
+    assert AVSBench(root, "v1s", "train").classes == ("cat", "dog")
 
 
 # ----------------------------------------------------------------------------------- they keep to the form

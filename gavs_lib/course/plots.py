@@ -88,9 +88,10 @@ def clip_sheet(
         truth: [T, H, W] bool, drawn as a white outline over every row with masks.
     """
     seconds = _spread(len(frames), MOST_COLUMNS)
+    row = 1.2 * float(np.clip(frames.shape[1] / frames.shape[2], 0.6, 1.8))  # inches; 1.2 for square pictures
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(
-            len(rows), len(seconds), figsize=(WIDTH, 0.75 + 1.2 * len(rows)), squeeze=False, layout="constrained"
+            len(rows), len(seconds), figsize=(WIDTH, 0.75 + row * len(rows)), squeeze=False, layout="constrained"
         )
         for number, (name, masks) in enumerate(rows.items()):
             for axis, second in zip(axes[number], seconds):
@@ -372,7 +373,7 @@ def over_seconds(loudness: Sequence[float], shares: Mapping[str, Sequence[float]
         for (name, values), (color, dash, marker) in zip(shares.items(), styles):
             marked.plot(range(seconds), 100 * np.asarray(values), dash, color=color, marker=marker, label=name)
         marked.set(xlabel="second", ylabel="marked (% of pixels)")
-        marked.set_ylim(bottom=0)
+        marked.set_ylim(0, max(1.0, 1.05 * marked.get_ylim()[1]))
         marked.xaxis.get_major_locator().set_params(integer=True)
         figure.legend(loc="outside lower center", ncols=len(shares), frameon=False)
         return _finish(figure, title)
