@@ -38,13 +38,12 @@ cache_dir: str = ""  # where computed features are kept; "": a folder in output_
 # The first cell matters on Colab only. The second says what everything below ran on.
 
 # %%
+# Only on Colab: install the library. (`make stamp` writes this cell; elsewhere it does nothing.)
 import importlib.util
-import subprocess
 import sys
 
 if "google.colab" in sys.modules and importlib.util.find_spec("gavs_lib") is None:
-    REPOSITORY = "git+https://github.com/OWNER/REPOSITORY"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", f"gavs-lib[course] @ {REPOSITORY}"], check=True)
+    raise RuntimeError("This copy is not published yet; [tool.gavs] in its pyproject.toml waits for an address.")
 
 # %%
 import hashlib
@@ -237,7 +236,7 @@ widgets.mask_explorer(*small, small_truth)
 #
 # If the masks stay where they are, the model only looks.
 
-# %%
+# %% tags=["report"]
 rate, length = film.sample_rate, film.seconds * film.sample_rate
 played = np.pad(film.waveform, (0, length))[:length]  # as long as the pictures
 later = film.seconds // 2 * rate or rate // 2
@@ -437,7 +436,7 @@ for kind, folder in folders.items():
     if deaf is not None:
         measured.append((kind, "deaf twin", "deaf", score(deaf, without_sound, threshold)["miou"]))
 
-# %%
+# %% tags=["report"]
 table = pd.DataFrame(measured, columns=["group", "name", "kind", "each clip"])
 table["value"] = table["each clip"].map(lambda values: values.mean())
 table[["low", "high"]] = [interval(values) for values in table["each clip"]]
@@ -501,7 +500,18 @@ for kind, count in kinds.items():
     metrics[f"miou_composed_{count}"] = value[kind, name]
     metrics[f"miou_composed_{count}_another_sound"] = value[kind, f"{name}, another sound"]
     metrics |= {} if deaf is None else {f"miou_composed_{count}_deaf_twin": value[kind, "deaf twin"]}
-facts = {"metrics": metrics, "seed": seed, "film": path.name, "world": fingerprint(), "torch": torch.__version__}
+
+# %%
+bounds = table.set_index(["group", "name"])[["low", "high"]]
+asked = {"": name, "_another_sound": f"{name}, another sound", "_deaf_twin": "deaf twin"}
+intervals = {
+    f"miou_composed_{count}{ending}": bounds.loc[(kind, who)].tolist()  # 95 %, over clips
+    for kind, count in kinds.items()
+    for ending, who in asked.items()
+    if (kind, who) in bounds.index
+}
+facts = {"metrics": metrics, "intervals": intervals, "seed": seed, "film": path.name}
+facts |= {"world": fingerprint(), "torch": torch.__version__}
 Path(output, "10_your_own_data.json").write_text(json.dumps(facts, indent=1))
 print(f"this page took {time.perf_counter() - started:.0f} s")
 pd.Series(metrics).round(3)
