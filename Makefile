@@ -12,20 +12,22 @@ NOTEBOOK  =
 ARGS      =
 CLIP      =
 WEIGHTS   =
+SUBMISSIONS =
 
 BIN   = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab run test lint format sync check-sync stamp data pretrain train predict figures clean
+.PHONY: help env lab run test lint format sync check-sync stamp data pretrain train predict figures assignments grade clean
 # Another environment's paths must not be seen inside ours, nor must pip install anywhere else.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX
 
 help:  ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  make run PROFILE=smoke|quick|full NOTEBOOK="00 05" ARGS="-p steps 50"'
 	@echo '  make predict CLIP=file.mp4 WEIGHTS=file.safetensors ARGS="..."'
+	@echo '  COURSE_SEED=word make grade SUBMISSIONS=folder ARGS="--cell-seconds 30"'
 	@echo '  make env PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"    (no CUDA: a 3 GB smaller download)'
 
 env: $(STAMP)  ## install everything into .venv (every other target does it when needed)
@@ -84,6 +86,12 @@ predict: env  ## segment what sounds in CLIP=file.mp4
 
 figures: env  ## draw the pictures of the README anew
 	$(BIN)/python -m gavs_lib.course figures $(ARGS)
+
+assignments: env  ## write what students get of the assignments into build/assignments/release
+	$(BIN)/python -m gavs_lib.course assignments $(ARGS)
+
+grade: env  ## grade the notebooks in SUBMISSIONS=folder; needs COURSE_SEED=word in the environment
+	$(BIN)/python -m gavs_lib.course grade $(if $(SUBMISSIONS),"$(SUBMISSIONS)") $(ARGS)
 
 clean:  ## remove what runs left (build, caches, generated data); the environment stays
 	rm -rf build notebooks/build dist .cache data/generated .pytest_cache .ruff_cache

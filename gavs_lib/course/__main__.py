@@ -11,7 +11,12 @@ PASSED_ON = {
     "train": ("gavs_lib.lab.shipped", "train the models that are shipped in data/weights"),
     "predict": ("gavs_lib.course.predict", "segment what sounds in a video file"),
     "figures": ("gavs_lib.course.sheets", "draw the pictures of the README anew"),
+    "assignments": ("gavs_lib.course.assignments", "write what students get of the assignments, without solutions"),
+    "grade": ("gavs_lib.course.grade", "grade a folder of submissions: points and feedback"),
 }
+
+# Packages of the extra "grading", which a reader of the notebooks need not have.
+NEEDED_TO_GRADE = ("nbgrader", "psutil")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -70,7 +75,14 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] in PASSED_ON:
         module, _ = PASSED_ON[words[0]]
-        return importlib.import_module(module).main(words[1:]) or 0
+        try:
+            command = importlib.import_module(module).main
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] not in NEEDED_TO_GRADE:
+                raise
+            print(f'error: this needs {error.name}: pip install "gavs-lib[grading]"', file=sys.stderr)
+            return 2
+        return command(words[1:]) or 0
     arguments = build_parser().parse_args(words)
 
     # Imported here, each by its own command: `sync` must not wait for torch, nor `data` for papermill.
