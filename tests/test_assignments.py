@@ -16,14 +16,14 @@ import torch
 
 from gavs_lib.course import answers
 from gavs_lib.course.__main__ import main
-from gavs_lib.course.assignments import SOURCES, AssignmentError, leaks, make_release, nbgrader_log, source_of
+from gavs_lib.course.assignments import SOURCES, AssignmentError, leaks, make_release, nbgrader_at_work, source_of
 from gavs_lib.course.grade import collect, grade, grades_table, read, restore
 from gavs_lib.course.submission import Cell, Limits, run_apart
 from gavs_lib.course.sync import generate
 
 SEED = "a-private-word"
 SOURCE = SOURCES / "hearing.py"
-LIMITS = Limits(cell_seconds=8, total_seconds=500)
+LIMITS = Limits(cell_seconds=15, total_seconds=500)
 VISIBLE, HIDDEN = 2, 3  # points of the two checks of a task
 
 
@@ -34,8 +34,11 @@ def build(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def released(build) -> Path:
-    with nbgrader_log(build / "release.log"):
-        return make_release(SOURCE, build)
+    # As from the Makefile, which does not activate the environment: its commands are not on the search path.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PATH", os.defpath)
+        with nbgrader_at_work(build / "release.log"):
+            return make_release(SOURCE, build)
 
 
 def cell_of(notebook, name: str):
@@ -91,7 +94,7 @@ def test_nothing_is_released_if_a_solution_shows(tmp_path):
     careless = tmp_path / "careless.py"
     careless.write_text(text.replace("own = np.trace(table) / count", "np.trace(table) / count"))
     with (
-        nbgrader_log(tmp_path / "log"),
+        nbgrader_at_work(tmp_path / "log"),
         pytest.raises(AssignmentError, match=r"would show 'np.trace\(table\) / count'"),
     ):
         make_release(careless, tmp_path / "build")
@@ -245,7 +248,9 @@ def submissions(released, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def graded(submissions, build) -> dict:
     """All of them graded in one go, by name of the student."""
-    return {one.student: one for one in grade(submissions, "hearing", build, SEED, LIMITS)}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PATH", os.defpath)
+        return {one.student: one for one in grade(submissions, "hearing", build, SEED, LIMITS)}
 
 
 def page(build: Path, submission) -> str:

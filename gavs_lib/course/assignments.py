@@ -9,9 +9,11 @@ import argparse
 import contextlib
 import json
 import logging
+import os
 import re
 import shutil
 import sys
+import sysconfig
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -157,11 +159,16 @@ def _strings(value: object) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def nbgrader_log(path: Path) -> Iterator[None]:
-    """What nbgrader tells goes to a file, not between the lines of our own output."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")  # appends, as do the processes that run submissions
+def nbgrader_at_work(log: Path) -> Iterator[None]:
+    """nbgrader's surroundings: what it tells goes to a file, and it finds its database's command.
+
+    It looks for `alembic` on the search path, where that of an environment that is not activated is missing.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    search_path = os.environ.get("PATH", "")
+    os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), search_path])
+    handler = logging.FileHandler(log, encoding="utf-8")  # appends, as do the processes that run submissions
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("traitlets")
     before = logger.handlers, logger.level, logger.propagate
@@ -172,6 +179,7 @@ def nbgrader_log(path: Path) -> Iterator[None]:
             warnings.filterwarnings("ignore", module=r"nbgrader\.")  # of its database layer, about itself
             yield
     finally:
+        os.environ["PATH"] = search_path
         handler.close()
         logger.handlers, logger.propagate = before[0], before[2]
         logger.setLevel(before[1])
@@ -185,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--build", type=Path, default=BUILD, help="folder to write to (default: %(default)s)")
     build = parser.parse_args(argv).build
     try:
-        with nbgrader_log(build / "release.log"):
+        with nbgrader_at_work(build / "release.log"):
             for source in sources_in(SOURCES):
                 print(f"hand out {make_release(source, build)}")
     except (AssignmentError, OSError) as error:

@@ -28,7 +28,7 @@ from nbgrader.utils import is_grade, is_locked, is_solution
 from traitlets import Float, Integer, Unicode
 from traitlets.config import Config
 
-from gavs_lib.course.assignments import BUILD, AssignmentError, make_course, nbgrader_log, source_of
+from gavs_lib.course.assignments import BUILD, AssignmentError, make_course, nbgrader_at_work, source_of
 from gavs_lib.course.submission import Cell, Limits, run_apart
 
 SEED_VARIABLE = "COURSE_SEED"
@@ -239,7 +239,7 @@ def grade(
         if old.exists():
             shutil.rmtree(old)
     pages.mkdir(parents=True)
-    with nbgrader_log(log):
+    with nbgrader_at_work(log):
         course = make_course(source, root.resolve())
         config = _config(seed, limits or Limits(), log)
         released = nbformat.read(_notebook(course, course.release_directory, "."), as_version=4)
