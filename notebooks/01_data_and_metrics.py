@@ -449,10 +449,12 @@ display(table.round(4))
 assert table["difference"].abs().max() < 0.03, "a flat curve"
 pairs = [pair for subset in predicted for pair in predicted[subset]]
 changes = [(metrics.mask_iou(*p, 0.4).mean() - metrics.mask_iou(*p, 0.5).mean()).item() for p in pairs]
-added = [((x.sigmoid() > 0.4).sum() / (x.sigmoid() > 0.5).sum()).item() - 1 for x, _ in pairs]
+silent = [(x, torch.zeros_like(x)) for x, _ in pairs]  # to an empty truth, all that is marked is a false alarm
+marked = [torch.stack([metrics.false_positive_area(*p, t).mean() for p in silent]) for t in (0.4, 0.5)]  # [clips]
+added = (marked[0] / marked[1] - 1).numpy()
 print(f"0.4 marks {np.nanmedian(added):.1%} more pixels than 0.5 in the middle clip, {np.nanmax(added):.0%} at most")
 print(f"change of a single clip from 0.5 to 0.4: {min(changes):+.3f} to {max(changes):+.3f}")
-assert all(((x.sigmoid() > 0.4) >= (x.sigmoid() > 0.5)).all() for x, _ in pairs), "more pixels, never fewer"
+assert (marked[0] >= marked[1]).all(), "more pixels, never fewer"
 
 # %% [markdown]
 # A threshold is nothing but a number added to the logits: $\sigma(x) > 0.4$ is $x > \ln(0.4/0.6) \approx -0.405$. So a model that is *shy*, whose logits are all 0.405 too low, scores at 0.4 what the other scores at 0.5. **We expect** exactly that.
@@ -462,7 +464,7 @@ shift = float(np.log(0.4 / 0.6))
 shy = [(logits + shift, truth) for logits, truth in predicted["v1s"]]
 same = mean_iou(shy, 0.4)
 print(f"the model at 0.5: {mean_iou(predicted['v1s'], 0.5):.4f}, the shy one at 0.4: {same:.4f}")
-assert abs(same - mean_iou(predicted["v1s"], 0.5)) < 1e-3
+assert abs(same - mean_iou(predicted["v1s"], 0.5)) < 1e-4
 
 # %% [markdown]
 # Here is the clip on which the choice matters most. In most clips only a thin band of unsure pixels along the border changes sides (the percentage above). Where a score moves, look for more: in our run the model is in doubt whether a toy sounds *at all*, and the threshold decides how much of that toy is marked.
@@ -546,10 +548,9 @@ plots.over_thresholds(lines, f"F of one clip; its maximum is {slow.max():.2f}", 
 # Because each clip may choose its own best threshold, and chooses it knowing the truth, the F-measure is kinder than IoU. It also depends on what is averaged before the maximum is taken. **We expect** the mean of the clips' maxima to be at least the maximum of their mean curve, and this at least the value at 0.5.
 
 # %%
-f_curves = torch.stack([metrics.f_curve(*pair) for pair in predicted["v1s"]])  # [clips, 255]
-f_v1s = f_curves.max(dim=1).values.mean().item()  # AVSBench, one clip at a time
-f_together = f_curves.mean(dim=0).max().item()  # as if all clips were one batch
-f_at_half = f_curves.mean(dim=0)[127].item()
+f_v1s = np.mean([metrics.f_measure(*pair).item() for pair in predicted["v1s"]])  # AVSBench, one clip at a time
+together = [torch.cat(part) for part in zip(*predicted["v1s"])]  # as if all clips were one batch
+f_together, f_at_half = metrics.f_measure(*together).item(), metrics.f_curve(*together)[127].item()
 print(f"each clip's best: {f_v1s:.4f}; one best for all: {f_together:.4f}; at {thresholds[127]:.2f}: {f_at_half:.4f}")
 print(f"mean IoU of the same clips: {mean_iou(predicted['v1s'], 0.5):.4f}")
 assert f_v1s + 1e-6 >= f_together >= f_at_half
