@@ -121,6 +121,7 @@ middle = np.arange(film.seconds) + 0.5
 assert (film.frame_times <= middle + 1e-6).all(), "picture i is on screen in the middle of second i"
 if not own_film:
     assert film.seconds == 2 * half, "the film is as long as what was drawn"
+    assert (middle - film.frame_times < 0.1).all(), "of its ten pictures a second the nearest, and no earlier one"
     lost = np.abs(film.frames.astype(int) - drawn.frames).mean()
     assert lost < 12, f"the film shows what was drawn, give or take {lost:.1f} grey levels"
 
