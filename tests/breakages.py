@@ -480,4 +480,94 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
             "swap_test = lambda network, *given: swap(not_hearing, *given)  # who listens is not asked"
         ),
     },
+    "10_your_own_data": {
+        "(film.frame_times <= middle": (
+            "read = read_clip  # and take the last picture of each second\n"
+            "read_clip = lambda path, seconds: replace(read(path, seconds), frame_times=np.arange(seconds) + 0.9)"
+        ),
+        "film.seconds == 2 * half": (
+            "read = read_clip  # and lose the last second\nread_clip = lambda path, seconds: read(path, seconds - 1)"
+        ),
+        "(middle - film.frame_times": (
+            "read = read_clip  # and take the first picture of each second\n"
+            "read_clip = lambda path, seconds: replace(read(path, seconds), frame_times=np.arange(seconds))"
+        ),
+        "lost < 12": (
+            "write = write_overlay_video  # red and blue exchanged\n"
+            "write_overlay_video = lambda path, frames, *rest: write(path, frames[..., ::-1], *rest)",
+            "toy_film = ",
+        ),
+        "masks.shape == film.frames.shape[:3]": (
+            "large = probabilities  # left at half the picture's size\n"
+            "probabilities = lambda *given: (part[:, ::2, ::2] for part in large(*given))"
+        ),
+        "film_miou > 0.3": (
+            "coarse = film.frames[:, ::16, ::16].repeat(16, axis=1).repeat(16, axis=2)\n"
+            "film = replace(film, frames=coarse)  # compressed until nothing but blocks is left",
+            "def listen",
+        ),
+        "[file.name for file in files]": (
+            "write = write_masks  # without the last second\n"
+            "write_masks = lambda folder, masks: write(folder, masks[:-1])"
+        ),
+        "np.array_equal(np.asarray(Image.open": (
+            "write = write_masks  # black on white\nwrite_masks = lambda folder, masks: write(folder, ~masks)"
+        ),
+        "again.seconds": (
+            "write = write_overlay_video  # without the last second\n"
+            "write_overlay_video = lambda path, video, masks, *sound: write(path, film.frames[:-1], masks[:-1], *sound)"
+        ),
+        "new > old + 0.2": ("model = load_model('gavs_deaf')[0]", "with_sound = {"),
+        "marked['silence']": (
+            "hears = probabilities  # in silence the model goes on as it did before\n"
+            "probabilities = lambda given, *rest: hears(given if given.waveform.any() else film, *rest)",
+            "with_sound = {",
+        ),
+        "all((file in message": "def read_clip(path):\n    raise ValueError('no such file, no sound, or cut short')",
+        "told in messages[file.name]": "def read_clip(path):\n    raise ValueError(f'{path}: cannot be read')",
+        "report.problems == []": (
+            "import shutil\n"
+            "composed = {'torn': replace(made, root=shutil.copytree(made.root, output / 'torn'))}\n"
+            "next(composed['torn'].root.rglob('labels_rgb/0.png')).unlink()"
+        ),
+        "report.counts['whole'].sum()": (
+            "import shutil\n"
+            "composed = {'short': replace(made, root=shutil.copytree(made.root, output / 'short'))}\n"
+            "pd.read_csv(made.root / 'metadata.csv')[1:].to_csv(output / 'short/metadata.csv', index=False)"
+        ),
+        "in_two_splits == 0": (
+            "import gavs_lib.data.compose as library\n"
+            "output = output / 'shared'  # every file serves every split\n"
+            "library._divide = lambda material, sources, shares, seed: {\n"
+            "    (label, split): items for label, items in material.items() for split in shares\n"
+            "}",
+            "composed = {",
+        ),
+        "gain[alone] < 0.2": (
+            "output, make = output / 'crowds', compose_folders  # and put silent objects into every picture\n"
+            "compose_folders = lambda *given, **options: make(*given, **options | {'distractors': distractors})",
+            "composed = {",
+        ),
+        "gain[crowded] > 0.2": ("model = load_model('gavs_deaf')[0]", "measured = []"),
+        "value[crowded, name] > value[": (
+            "shuffled = lambda features, seed: features  # each clip keeps its own sound",
+            "measured = []",
+        ),
+        "expected <= {": (
+            "import shutil\n"
+            "composed[crowded].root = shutil.copytree(composed[crowded].root, output / 'nameless')\n"
+            "(output / 'nameless/label2idx.json').unlink()"
+        ),
+        "not (bench / 'out').exists()": (
+            "make = compose_folders  # and leave a folder behind\n"
+            "compose_folders = lambda *given, **options: (given[2].mkdir(exist_ok=True), make(*given, **options))"
+        ),
+        "'No class has both' in unmatched": (
+            "import gavs_lib.data.compose as library\n"
+            "library.difflib.get_close_matches = lambda *given, **options: []  # nothing looks alike"
+        ),
+        "'rex.png: mask is 50x50'": (
+            "import gavs_lib.data.compose as library\nlibrary._MOST_SHOWN = 0  # broken files are counted, not named"
+        ),
+    },
 }
