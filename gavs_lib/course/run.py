@@ -261,7 +261,11 @@ def _this_interpreters_kernel() -> Iterator[None]:
         # Errors only: at each start the kernel warns of its unencrypted connection, which stays within this machine.
         spec = get_kernel_dict(["--IPKernelApp.log_level=40"], python_arguments=["-Xfrozen_modules=off"])
         paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
-        spec["env"] = {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+        spec["env"] = {
+            "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+            # Set to another by a batch system or a user, it would leave the notebooks without figures.
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        }
         kernel = Path(folder) / "kernels" / "python3"
         kernel.mkdir(parents=True)
         (kernel / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
