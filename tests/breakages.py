@@ -206,7 +206,7 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
         "prefix[0].numel() * 4": "SAM_SIZES['mini'] = replace(SAM_SIZES['mini'], dim=192)",
         "similarity[own].mean()": "F_V = F_V.mT  # rows for columns",
         "same > others + 0.1": (
-            "look_at = see\nsee = lambda sam, frames: look_at(sam, frames).mT  # rows for columns",
+            "eye.image_encoder.neck[-1].bias.data += 10  # what all places share drowns what tells them apart",
             "found = []",
         ),
         "gap <= 2.5": (
