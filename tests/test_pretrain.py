@@ -35,7 +35,7 @@ def test_a_factor_prompt_asks_for_every_toy_that_satisfies_all_its_factors():
     for i in range(3):
         owner[:, 40 * i : 40 * i + 20] = i + 1
     classes = np.array([TOYS.index(toy) for toy in toys] + [-1, -1], dtype=np.int8)
-    hot, masks = pretrain._factor_prompts(owner, classes, 200, np.random.default_rng(0))
+    hot, masks = pretrain.factor_prompts(owner, classes, 200, np.random.default_rng(0))
     groups = [range(0, 6), range(6, 8), range(8, 11)]
     for prompt, mask in zip(hot, masks):
         expected = np.zeros_like(mask)
@@ -49,7 +49,8 @@ def test_a_factor_prompt_asks_for_every_toy_that_satisfies_all_its_factors():
 
 
 def test_tags_of_a_second_are_the_union_of_what_sounds_in_it():
-    patches, tags = pretrain._draw_sound((7, 1))
+    patches, heard = pretrain._draw_sound((7, 1))
+    tags = pretrain.factor_tags(heard)
     assert patches.shape == (5, 1, 96, 64) and tags.shape == (5, 11)
     scene = pretrain.sample_scene(np.random.default_rng([7, 11, 1]), "v1m", TOYS)
     for t in range(5):
@@ -145,6 +146,6 @@ def test_a_linear_reader_reads_what_is_linear_and_guesses_what_is_not_there():
     torch.manual_seed(0)
     answers = [torch.randint(0, 3, (300,)) for _ in range(2)]
     told = [torch.nn.functional.one_hot(a, 3).float() + 0.1 * torch.randn(300, 3) for a in answers]
-    assert pretrain._linear_reader(told, answers, 3)[0] > 0.99
+    assert pretrain.linear_reader(told, answers, 3)[0] > 0.99
     blank = [torch.randn(300, 3) for _ in answers]
-    assert pretrain._linear_reader(blank, answers, 3)[0] < 0.5
+    assert pretrain.linear_reader(blank, answers, 3)[0] < 0.5

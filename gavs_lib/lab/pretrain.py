@@ -91,14 +91,26 @@ class PretrainConfig:
 # ------------------------------------------------------------------------------------------------ sounds
 
 
-def draw_sounds(count: int, seed: int, workers: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Log-mel patches of independent clips, and which factors are heard in each second.
+def draw_heard(count: int, seed: int, workers: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Log-mel patches of independent clips, and which toys are heard in each second.
 
     Returns:
-        patches float16 ``[5 count, 1, 96, 64]`` and tags float32 ``[5 count, 11]`` in the ear's own order.
+        patches float16 ``[5 count, 1, 96, 64]`` and heard float32 ``[5 count, 36]``, ones and zeros in the order of
+        ``TOYS``.
     """
     parts = _in_parallel(_draw_sound, [(seed, i) for i in range(count)], workers, "drawing sounds")
     return tuple(np.concatenate(column) for column in zip(*parts))
+
+
+def draw_sounds(count: int, seed: int, workers: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """What the ear is taught on: patches as in ``draw_heard``, with tags as in ``factor_tags``."""
+    patches, heard = draw_heard(count, seed, workers)
+    return patches, factor_tags(heard)
+
+
+def factor_tags(heard: np.ndarray) -> np.ndarray:
+    """The factors of all that is heard, float32 ``[N, 11]`` in the ear's own order, for heard ``[N, 36]``."""
+    return (heard @ FACTOR_TABLE > 0)[:, _SOUND_ORDER].astype(np.float32)
 
 
 def _draw_sound(job: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -107,9 +119,9 @@ def _draw_sound(job: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     scene = sample_scene(rng, "v1m" if index % 2 else "v1s", TOYS)
     patches = second_examples(torch.from_numpy(mix(scene)), SAMPLE_RATE, scene.seconds)
     on = np.array(scene.sounding)  # [toys, T]
-    factors = FACTOR_TABLE[[TOYS.index(t) for t in scene.toys]]  # [toys, 11]
-    tags = (on[:, :, None] * factors[:, None, :]).max(axis=0)
-    return patches.half().numpy(), tags[:, _SOUND_ORDER].astype(np.float32)
+    heard = np.zeros((scene.seconds, len(TOYS)), dtype=np.float32)
+    heard[:, [TOYS.index(t) for t in scene.toys]] = on.T
+    return patches.half().numpy(), heard
 
 
 def pretrain_vggish(config: PretrainConfig, work: Path) -> VGGish:
@@ -119,8 +131,41 @@ def pretrain_vggish(config: PretrainConfig, work: Path) -> VGGish:
     return model["ear"].eval().requires_grad_(False)
 
 
-def _hearing() -> nn.ModuleDict:
-    return nn.ModuleDict({"ear": VGGish.mini(), "head": nn.Linear(EMBEDDING_DIM, FACTOR_COUNT)})
+def teach_ear(patches: np.ndarray, tags: np.ndarray, config: PretrainConfig) -> tuple[nn.ModuleDict, list[float]]:
+    """The recipe of ``pretrain_vggish`` in this process and in memory, with any tags: for short experiments.
+
+    Args:
+        patches: ``[N, 1, 96, 64]``, as from ``draw_heard``.
+        tags: float32 ``[N, K]``, ones and zeros: K yes-or-no questions.
+        config: ``sound_steps``, ``sound_batch``, ``sound_lr``, ``seed`` and ``autocast`` count; ``workers`` does not.
+
+    Returns:
+        The ``"ear"`` and its linear ``"head"`` (128 to K), and the loss of each step. The same seed begins with the
+        same ear, and draws the same batches, whatever the tags are.
+
+    Raises:
+        ValueError: patches and tags differ in number, or are fewer than a batch.
+    """
+    if not config.sound_batch <= len(patches) == len(tags):
+        raise ValueError(
+            f"found {len(patches)} patches and {len(tags)} tags; expected one tag a patch, and at least "
+            f"{config.sound_batch} of them (sound_batch)."
+        )
+    torch.manual_seed(config.seed)
+    model = _hearing(tags.shape[1])
+    optimizer, schedule = _optimizer(model, config.sound_lr, config.sound_steps)
+    team = _Team(1, 0)
+    losses = []
+    for step in range(config.sound_steps):
+        rng = np.random.default_rng([config.seed, 12, step, 0])
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.autocast):
+            loss = _sound_loss(model, torch.from_numpy(patches), torch.from_numpy(tags), config.sound_batch, rng)
+        losses.append(_descend(model, loss, optimizer, schedule, team))
+    return model.eval().requires_grad_(False), losses
+
+
+def _hearing(tags: int = FACTOR_COUNT) -> nn.ModuleDict:
+    return nn.ModuleDict({"ear": VGGish.mini(), "head": nn.Linear(EMBEDDING_DIM, tags)})
 
 
 def _teach_ear(rank: int, config: PretrainConfig, folder: Path, team: "_Team") -> None:
@@ -130,12 +175,16 @@ def _teach_ear(rank: int, config: PretrainConfig, folder: Path, team: "_Team") -
 
     def loss_at(step: int) -> Tensor:
         rng = np.random.default_rng([config.seed, 12, step, rank])
-        rows = torch.from_numpy(rng.choice(len(patches), config.sound_batch // config.workers, replace=False))
-        batch = patches[rows].float()
-        batch = batch + torch.from_numpy(rng.normal(0, 0.4, (len(rows), 1, 1, 1)).astype(np.float32))  # loudness
-        return F.binary_cross_entropy_with_logits(model["head"](model["ear"](batch)), tags[rows])
+        return _sound_loss(model, patches, tags, config.sound_batch // config.workers, rng)
 
     _train(model, loss_at, config.sound_steps, config.sound_lr, config, folder, "ear", team)
+
+
+def _sound_loss(model: nn.ModuleDict, patches: Tensor, tags: Tensor, count: int, rng) -> Tensor:
+    rows = torch.from_numpy(rng.choice(len(patches), count, replace=False))
+    batch = patches[rows].float()
+    batch = batch + torch.from_numpy(rng.normal(0, 0.4, (count, 1, 1, 1)).astype(np.float32))  # loudness
+    return F.binary_cross_entropy_with_logits(model["head"](model["ear"](batch)), tags[rows])
 
 
 # ---------------------------------------------------------------------------------------------- pictures
@@ -239,16 +288,14 @@ def _picture_loss(model: PromptedSam, pictures, owners, classes, config: Pretrai
     weight = 0.1 + shares.sum(1, keepdim=True)
     dense = (reading * weight).sum() / (weight.sum() * FACTOR_COUNT)
 
-    factor_hot, factor_masks = zip(
-        *[_factor_prompts(o, c, config.factor_prompts, rng) for o, c in zip(owners, classes)]
-    )
+    factor_hot, factor_masks = zip(*[factor_prompts(o, c, config.factor_prompts, rng) for o, c in zip(owners, classes)])
     hot = torch.from_numpy(np.concatenate(factor_hot))[:, _PICTURE_ORDER.copy()]
     sparse = (hot @ model.factors).unsqueeze(1)
     which = torch.arange(len(images)).repeat_interleave(config.factor_prompts)
     logits, quality = model.decode(embedding[which], sparse)
-    loss = _mask_loss(logits[:, :1], quality[:, :1], torch.from_numpy(np.concatenate(factor_masks)))
+    loss = mask_loss(logits[:, :1], quality[:, :1], torch.from_numpy(np.concatenate(factor_masks)))
 
-    points, boxes, object_masks = zip(*[_place_prompts(o, rng) for o in owners])
+    points, boxes, object_masks = zip(*[place_prompts(o, rng) for o in owners])
     targets = torch.from_numpy(np.stack(object_masks))
     if rng.random() < 0.5:
         point = torch.tensor(np.stack(points))[:, None]
@@ -256,11 +303,11 @@ def _picture_loss(model: PromptedSam, pictures, owners, classes, config: Pretrai
     else:
         by_place, _ = sam.prompt_encoder(None, torch.tensor(np.stack(boxes)), None)
     logits, quality = model.decode(embedding, by_place)  # all four mask tokens learn here
-    loss = loss + 0.7 * _mask_loss(logits, quality, targets)
+    loss = loss + 0.7 * mask_loss(logits, quality, targets)
     return loss + 2 * dense
 
 
-def _factor_prompts(owner: np.ndarray, classes: np.ndarray, count: int, rng) -> tuple[np.ndarray, np.ndarray]:
+def factor_prompts(owner: np.ndarray, classes: np.ndarray, count: int, rng) -> tuple[np.ndarray, np.ndarray]:
     """Random factor prompts for a picture: multi-hot float32 ``[count, 11]``, masks bool ``[count, 128, 128]``."""
     present = [i for i, c in enumerate(classes) if c >= 0 and (owner == i + 1).any()]
     toys = FACTOR_TABLE[classes[present]]
@@ -285,7 +332,7 @@ def _factor_prompts(owner: np.ndarray, classes: np.ndarray, count: int, rng) -> 
     return hot, masks
 
 
-def _place_prompts(owner: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def place_prompts(owner: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A point on a random toy ``[2]`` (x, y), a loose box around it ``[4]``, and its mask."""
     mask = owner == rng.choice(np.unique(owner[owner > 0]))
     rows, columns = np.nonzero(mask)
@@ -294,7 +341,7 @@ def _place_prompts(owner: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray, np.n
     return np.array([columns[k], rows[k]], dtype=np.float32) + 0.5, box + rng.normal(0, 1.5, 4).astype(np.float32), mask
 
 
-def _mask_loss(logits: Tensor, quality: Tensor, targets: Tensor) -> Tensor:
+def mask_loss(logits: Tensor, quality: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy and Dice for every mask token, and the squared error of the quality that SAM predicts for it."""
     shares = F.interpolate(targets[:, None].float(), size=logits.shape[-2:], mode="area").expand_as(logits)
     bce = F.binary_cross_entropy_with_logits(logits.float(), shares)
@@ -373,16 +420,33 @@ def _teach(
     return model
 
 
-def _train(
-    model: nn.Module, loss_at, steps: int, lr: float, config: PretrainConfig, folder: Path, what: str, team: _Team
-):
-    """AdamW with warm-up and cosine decay. ``loss_at(step)`` draws its own batch: a resumed run sees the same ones."""
-    state_file = folder / "state.pt"
+def _optimizer(model: nn.Module, lr: float, steps: int):
+    """AdamW, with warm-up and cosine decay."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01, fused=True)
     warm_up = max(1, steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda s: min((s + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * min(1, s / steps))) + 1e-3)
     )
+    return optimizer, schedule
+
+
+def _descend(model: nn.Module, loss: Tensor, optimizer, schedule, team: _Team) -> float:
+    """One step along the gradient of everybody's loss; returns this process's."""
+    optimizer.zero_grad()
+    loss.backward()
+    team.average(model)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    schedule.step()
+    return loss.item()
+
+
+def _train(
+    model: nn.Module, loss_at, steps: int, lr: float, config: PretrainConfig, folder: Path, what: str, team: _Team
+):
+    """Descend, saving as it goes. ``loss_at(step)`` draws its own batch: a resumed run sees the same ones."""
+    state_file = folder / "state.pt"
+    optimizer, schedule = _optimizer(model, lr, steps)
     first = 0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
@@ -398,13 +462,8 @@ def _train(
     for step in bar:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.autocast):
             loss = loss_at(step)
-        optimizer.zero_grad()
-        loss.backward()
-        team.average(model)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
+        value = _descend(model, loss, optimizer, schedule, team)
+        mean = value if mean is None else 0.98 * mean + 0.02 * value
         bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
         if leads and ((step + 1) % _SAVE_EVERY == 0 or step + 1 == steps):
             state = {
@@ -444,14 +503,14 @@ def probe(sam: Sam, vggish: VGGish, rotation: int = 0, clips: int = 600, seed: i
         for factor, values in zip(("family", "size", "material"), FACTORS):
             answers = [torch.tensor([values.index(getattr(toy, factor)) for toy in toys]) for _, toys in sets]
             inputs = [x for x, _ in sets]
-            correct = _linear_reader(inputs, answers, len(values))
+            correct = linear_reader(inputs, answers, len(values))
             rows.append(
                 {"encoder": name, "factor": factor, "seen": correct[0], "unseen": correct[1], "chance": 1 / len(values)}
             )
     return rows
 
 
-def _linear_reader(inputs: list[Tensor], answers: list[Tensor], classes: int) -> list[float]:
+def linear_reader(inputs: list[Tensor], answers: list[Tensor], classes: int) -> list[float]:
     """Ridge regression to one-hot answers on the first set; accuracy on the others."""
     mean, spread = inputs[0].mean(0), inputs[0].std(0) + 1e-6
     x = [torch.cat([(v - mean) / spread, torch.ones(len(v), 1)], dim=1).double() for v in inputs]
