@@ -1,4 +1,4 @@
-"""Where the miniature weights that come with the library lie, in a checkout and in an installed wheel."""
+"""Where the miniature weights and the recorded results lie, in a checkout and in an installed wheel."""
 
 import importlib.resources
 import pathlib
@@ -18,15 +18,33 @@ def shipped_weights(name: str) -> pathlib.Path:
         ValueError: the name is a path.
         FileNotFoundError: neither place has the file.
     """
-    file_name = f"{name}.safetensors"
+    return _find("weights", f"{name}.safetensors", "`make pretrain` (or `git checkout -- data/weights`)")
+
+
+def shipped_results(name: str) -> pathlib.Path:
+    """Find a table of recorded results: `data/results/<name>.csv`, or `gavs_lib/results/<name>.csv` in a wheel.
+
+    Args:
+        name: the file's name without its suffix, such as "probes".
+
+    Raises:
+        ValueError: the name is a path.
+        FileNotFoundError: neither place has the file.
+    """
+    return _find("results", f"{name}.csv", "`git checkout -- data/results`")
+
+
+def _find(kind: str, file_name: str, remedy: str) -> pathlib.Path:
+    stem = file_name.rpartition(".")[0]
     if pathlib.PurePath(file_name).name != file_name:
-        raise ValueError(f"{name!r} is a path; expected the plain name of a shipped weights file, such as 'sam_mini'.")
+        example = {"weights": "sam_mini", "results": "probes"}[kind]
+        raise ValueError(f"{stem!r} is a path; expected the plain name of a shipped {kind} file, such as {example!r}.")
     package = pathlib.Path(str(importlib.resources.files("gavs_lib")))
-    candidates = [package.parent / "data" / "weights" / file_name, package / "weights" / file_name]
+    candidates = [package.parent / "data" / kind / file_name, package / kind / file_name]
     for path in candidates:
         if path.is_file():
             return path
     raise FileNotFoundError(
-        f"no shipped weights {name!r}: looked for {candidates[0]} and {candidates[1]}. "
-        "In a checkout run `make pretrain` (or `git checkout -- data/weights`); otherwise reinstall the package."
+        f"no shipped {kind} {stem!r}: looked for {candidates[0]} and {candidates[1]}. "
+        f"In a checkout run {remedy}; otherwise reinstall the package."
     )

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from gavs_lib._shipped import shipped_results
 from gavs_lib.lab import labels, pretrain
 from gavs_lib.lab.labels import MOST_TOYS, Pairs
 from gavs_lib.lab.pretrain import PretrainConfig
@@ -146,3 +147,17 @@ def test_recorded_ears_are_not_taught_again(tmp_path, monkeypatch):
     table = pd.read_csv(results)
     assert list(table["ear"]) == ["told factors", "told class", "shipped", *labels.LABELS, *labels.LABELS]
     assert set(table["world"]) == {fingerprint()}
+
+
+def test_recorded_tables_are_found_by_name_and_those_missing_are_named():
+    assert {"encoder", "unseen"} <= set(pd.read_csv(shipped_results("probes")).columns)
+    with pytest.raises(FileNotFoundError, match=r"no shipped results 'nothing'.*git checkout -- data/results"):
+        shipped_results("nothing")
+    with pytest.raises(ValueError, match="'../probes' is a path"):
+        shipped_results("../probes")
+
+
+def test_the_recorded_ears_are_of_this_world():
+    table = pd.read_csv(shipped_results("pretraining_labels"))
+    assert set(table["world"]) == {fingerprint()}, "the toy shop has changed: python -m gavs_lib.lab.labels, anew"
+    assert set(labels.LABELS) <= set(table["ear"])

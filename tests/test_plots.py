@@ -39,6 +39,10 @@ STARTS = {"second": range(10), "published": [0.96 * i for i in range(10)]}
 RAMP = np.linspace(-1, 1, 640)
 WAVE = np.sin(np.arange(400) / 9)
 EPOCHS = [{"epoch": e, "segmentation": 1 / e, "semantic": 0.3, "miou": None if e == 1 else 0.1 * e} for e in (1, 2, 3)]
+EARS = pd.DataFrame(
+    [("told factors", 1.0, 0.99, 0.4), ("told class", -0.45, 0.38, 0.36), ("told class", -0.45, 0.4, 0.36)],
+    columns=["name", "additive", "right", "chance"],
+)
 KEPT = {"cue": True, "noise": False, "audio": True}
 FIGURES = {
     "clip_sheet": lambda: plots.clip_sheet(FRAMES, {"picture": None, "GAVS": MASKS}, "a clip", truth=MASKS),
@@ -65,6 +69,10 @@ FIGURES = {
     ),
     "mixing": lambda: plots.mixing(FRAMES[0], {"small-wood-bell": 1, "car": 0.4}, MASKS[0], "desk", MASKS[:2]),
     "lines": lambda: plots.lines({"with": [2, 1, 0.5], "without": [2, 2, 2]}, "losses"),
+    "factor_readout": lambda: plots.factor_readout(
+        RAMP[:11], RAMP[:11] > -0.99, [f"factor {i}" for i in range(11)], "f"
+    ),
+    "rule_or_table": lambda: plots.rule_or_table(EARS, "rule or table"),
     "architecture": lambda: plots.architecture("GAVS"),
 }
 
@@ -277,3 +285,23 @@ def test_the_mixing_desk_shows_each_level_and_outlines_only_toys_that_are_turned
     assert "bell" in desk.get_yticklabels()[0].get_text() and desk.yaxis_inverted()
     shown = picture.get_images()[0].get_array()
     assert (shown[2, 2] == 1).all() and not (shown[20, 20] == 1).all()
+
+
+def test_a_factor_is_orange_where_it_is_heard_and_blue_where_it_is_not():
+    figure = plots.factor_readout(
+        np.array([0.9, 0.2, 1.7]), np.array([True, False, False]), ["bell", "car", "wood"], "f"
+    )
+    bars = {round(bar.get_y() + bar.get_height() / 2): bar for bar in figure.axes[0].patches}
+    assert [bars[k].get_facecolor()[:3] == to_rgb(plots.SOUNDING) for k in range(3)] == [True, False, False]
+    assert [bars[k].get_width() for k in range(3)] == pytest.approx([0.9, 0.2, 1.1])  # cut off at the edge
+    with pytest.raises(ValueError, match=r"found \[2, 3, 3\] readings, truths and names"):
+        plots.factor_readout(np.zeros(2), np.zeros(3), ["a", "b", "c"], "f")
+
+
+def test_ears_stand_where_their_figures_say_with_chance_as_a_line():
+    axis = plots.rule_or_table(EARS, "rule or table").axes[0]
+    first, second = (points.get_offsets().data.tolist() for points in axis.collections)
+    assert first == [[1.0, 0.99]] and second == [[-0.45, 0.38], [-0.45, 0.4]]
+    assert axis.lines[0].get_ydata()[0] == pytest.approx((0.4 + 0.36 + 0.36) / 3)
+    with pytest.raises(ValueError, match="lacks columns.*additive"):
+        plots.rule_or_table(EARS.drop(columns="additive"), "rule or table")

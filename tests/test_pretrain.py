@@ -25,8 +25,8 @@ def test_labels_are_factors_and_never_classes():
 
 
 def test_pictures_and_sounds_number_the_factors_differently():
-    assert sorted(pretrain._PICTURE_ORDER) == sorted(pretrain._SOUND_ORDER) == list(range(FACTOR_COUNT))
-    assert (pretrain._PICTURE_ORDER != pretrain._SOUND_ORDER).sum() >= 8
+    assert sorted(pretrain.PICTURE_ORDER) == sorted(pretrain.SOUND_ORDER) == list(range(FACTOR_COUNT))
+    assert (pretrain.PICTURE_ORDER != pretrain.SOUND_ORDER).sum() >= 8
 
 
 def test_a_factor_prompt_asks_for_every_toy_that_satisfies_all_its_factors():
@@ -56,7 +56,7 @@ def test_tags_of_a_second_are_the_union_of_what_sounds_in_it():
     for t in range(5):
         heard = [toy for toy, on in zip(scene.toys, scene.sounding) if on[t]]
         expected = np.max([pretrain.factor_vector(toy) for toy in heard], axis=0) if heard else np.zeros(11)
-        assert np.array_equal(tags[t], expected[pretrain._SOUND_ORDER])
+        assert np.array_equal(tags[t], expected[pretrain.SOUND_ORDER])
 
 
 def test_decoding_in_pretraining_is_what_the_models_do():

@@ -242,3 +242,31 @@ def test_the_mixing_desk_of_a_real_clip_answers_within_300_milliseconds(one_thre
 def test_a_missing_level_is_named():
     with pytest.raises(ValueError, match="found 3 names and 2 levels"):
         widgets.mixing_desk(FRAMES, NAMES, lambda levels: None, 16000, levels=[1, 0])
+
+
+READINGS = {"here": RNG.random((3, 5, 4)), "shipped": RNG.random((3, 5, 4))}
+HEARD = RNG.random((3, 5, 4)) < 0.5
+
+
+def ears() -> ipywidgets.VBox:
+    return widgets.ear_explorer(NAMES, SOUNDS, 16000, READINGS, HEARD, ["bell", "car", "small", "large"])
+
+
+def test_the_ear_explorer_plays_the_clip_and_shows_what_the_pure_function_draws():
+    box = ears()
+    first = box.sound.value
+    box.clip.value, box.ear.value, box.second.value = 2, "shipped", 3
+    heard, _ = soundfile.read(io.BytesIO(box.sound.value))
+    assert box.sound.value != first and heard[0] == pytest.approx(0.3, abs=1e-3)
+    figure = plots.factor_readout(
+        READINGS["shipped"][2, 3], HEARD[2, 3], ["bell", "car", "small", "large"], "shipped, second 3"
+    )
+    assert box.picture.value == widgets.png(figure)
+    for control in (box.clip, box.ear, box.second):
+        assert isinstance(control, KEYBOARD) and control.description and control.tabbable is not False
+    assert box.sound.autoplay is False
+
+
+def test_the_ear_explorer_wants_a_reading_of_each_factor_in_each_second():
+    with pytest.raises(ValueError, match=r"'here': \(3, 5, 4\).*expected 3 sounds and \[3, 5, 2\]"):
+        widgets.ear_explorer(NAMES, SOUNDS, 16000, READINGS, HEARD, ["bell", "car"])

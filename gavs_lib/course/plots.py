@@ -802,6 +802,62 @@ def lines(
         return _finish(figure, title)
 
 
+def factor_readout(readings: np.ndarray, truth: np.ndarray, names: Sequence[str], title: str) -> Figure:
+    """What is read off an ear, factor by factor: orange bars for what is really heard, blue for what is not.
+
+    Args:
+        readings: [F] numbers, about 0 (no) to 1 (yes); bars end at the edge of -0.1 to 1.1.
+        truth: [F] bool.
+        names: of the factors.
+        title: of the figure.
+
+    Raises:
+        ValueError: readings, truth and names differ in number.
+    """
+    counts = [len(readings), len(truth), len(names)]
+    if len(set(counts)) != 1:
+        raise ValueError(f"found {counts} readings, truths and names; expected one of each for every factor.")
+    rows = np.arange(len(names))
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(WIDTH, 1.5 + 0.26 * len(names)), layout="constrained")
+        for there, color, label in ((True, SOUNDING, "heard"), (False, SILENT, "not heard")):
+            which = np.asarray(truth, dtype=bool) == there
+            axis.barh(rows[which], np.clip(readings, -0.1, 1.1)[which], color=color, label=label)
+        axis.axvline(0.5, color="black", linewidth=1, linestyle="--")
+        axis.set(yticks=rows, yticklabels=names, ylim=(len(names) - 0.5, -0.5), xlim=(-0.1, 1.1))
+        axis.set(xticks=[0, 0.5, 1], xlabel="reading (0: no, 1: yes)")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        return _finish(figure, title)
+
+
+def rule_or_table(table: pd.DataFrame, title: str) -> Figure:
+    """Ears by how much of their layout is a sum of factors, and how often a link to the eye is right on unseen toys.
+
+    Args:
+        table: columns name, additive (1 at best, below 0 if worse than a mean), right (0-1), chance (0-1); a row a
+            point, at most six names.
+        title: of the figure.
+
+    Raises:
+        ValueError: a column is missing, or there are more than six names.
+    """
+    missing = {"name", "additive", "right", "chance"} - set(table.columns)
+    names = [] if missing else list(dict.fromkeys(table["name"]))
+    if missing or len(names) > 6:
+        raise ValueError(f"the table lacks columns {sorted(missing)} or has {len(names)} names; expected at most six.")
+    styles = ((FROZEN, "D"), (SOUNDING, "*"), (TRAINED, "o"), (SILENT, "s"), ("#000000", "X"), ("#CC79A7", "^"))
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(WIDTH, 4.6), layout="constrained")
+        for name, (color, marker) in zip(names, styles):
+            rows = table[table["name"] == name]
+            axis.scatter(rows["additive"], rows["right"], s=110, color=color, marker=marker, label=name, alpha=0.8)
+        axis.axhline(table["chance"].mean(), color="black", linewidth=1, linestyle="--", label="chance")
+        axis.set(ylim=(0, 1.05), xlabel="share of the unseen class means that is\na sum of factors ($R^2$)")
+        axis.set_ylabel("right toy, unseen\ncombinations")
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+        return _finish(figure, title)
+
+
 def architecture(title: str) -> Figure:
     """GAVS as boxes and arrows: what is frozen (grey) and what trains (green).
 

@@ -270,6 +270,54 @@ def attention_explorer(
     return _box(draw, layer=layer, voice=voice)
 
 
+def ear_explorer(
+    clips: Sequence[str],
+    sounds: Sequence[np.ndarray],
+    sample_rate: int,
+    readings: Mapping[str, np.ndarray],
+    truth: np.ndarray,
+    factors: Sequence[str],
+) -> ipywidgets.VBox:
+    """Choose a clip, an ear and a second; hear the clip, and see which factors are read off the ear.
+
+    The static twin is `plots.factor_readout`.
+
+    Args:
+        clips: K names of clips.
+        sounds: K waveforms [samples].
+        sample_rate: in Hz.
+        readings: ear -> [K, T, F], about 0 (no) to 1 (yes).
+        truth: [K, T, F] bool: the factors that are heard.
+        factors: F names.
+
+    Returns:
+        A box with the attributes `clip`, `ear` (Dropdown), `second` (IntSlider), `sound` (Audio) and `picture` (Image).
+
+    Raises:
+        ValueError: clips, sounds, readings or truth differ in number.
+    """
+    truth = np.asarray(truth, dtype=bool)
+    shapes = {ear: np.shape(each) for ear, each in readings.items()} | {"truth": truth.shape}
+    expected = (len(clips), truth.shape[1], len(factors))
+    if set(shapes.values()) != {expected} or len(sounds) != len(clips):
+        raise ValueError(f"found {len(sounds)} sounds and {shapes}; expected {len(clips)} sounds and {list(expected)}.")
+    waves = [_wav(sound, sample_rate) for sound in sounds]
+    clip = ipywidgets.Dropdown(options=[(name, k) for k, name in enumerate(clips)], value=0, description="clip")
+    ear = ipywidgets.Dropdown(options=list(readings), description="ear")
+    second = ipywidgets.IntSlider(value=0, min=0, max=expected[1] - 1, description="second")
+    player = ipywidgets.Audio(value=waves[0], format="wav", autoplay=False, loop=False)
+
+    def draw() -> Figure:
+        k, t = clip.value, second.value
+        return plots.factor_readout(readings[ear.value][k, t], truth[k, t], factors, f"{ear.value}, second {t}")
+
+    def play(change: dict) -> None:
+        player.value = waves[change["new"]]
+
+    clip.observe(play, names="value")
+    return _box(draw, player, clip=clip, ear=ear, second=second)
+
+
 def _box(
     draw: Callable[[], Figure], sound: ipywidgets.Audio | None = None, **controls: ipywidgets.Widget
 ) -> ipywidgets.VBox:

@@ -40,8 +40,9 @@ from gavs_lib.world.scenes import SAMPLE_RATE, mix, render_frames, sample_scene
 
 FACTORS = (FAMILIES, SIZES, MATERIALS)
 FACTOR_COUNT = sum(map(len, FACTORS))
-_PICTURE_ORDER = np.random.default_rng(1).permutation(FACTOR_COUNT)
-_SOUND_ORDER = np.random.default_rng(2).permutation(FACTOR_COUNT)
+PICTURE_ORDER = np.random.default_rng(1).permutation(FACTOR_COUNT)
+SOUND_ORDER = np.random.default_rng(2).permutation(FACTOR_COUNT)
+"""Place k of the ear's tags is factor ``SOUND_ORDER[k]``; of the eye's prompts and readings, ``PICTURE_ORDER[k]``."""
 _SAVE_EVERY = 100  # steps
 
 
@@ -110,7 +111,7 @@ def draw_sounds(count: int, seed: int, workers: int = 2) -> tuple[np.ndarray, np
 
 def factor_tags(heard: np.ndarray) -> np.ndarray:
     """The factors of all that is heard, float32 ``[N, 11]`` in the ear's own order, for heard ``[N, 36]``."""
-    return (heard @ FACTOR_TABLE > 0)[:, _SOUND_ORDER].astype(np.float32)
+    return (heard @ FACTOR_TABLE > 0)[:, SOUND_ORDER].astype(np.float32)
 
 
 def _draw_sound(job: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -282,14 +283,14 @@ def _picture_loss(model: PromptedSam, pictures, owners, classes, config: Pretrai
     side = embedding.shape[-1]
     shares = F.adaptive_avg_pool2d(torch.from_numpy(under).permute(0, 3, 1, 2), side)
     reading = F.binary_cross_entropy_with_logits(
-        model.reader(embedding), shares[:, _PICTURE_ORDER.copy()], reduction="none"
+        model.reader(embedding), shares[:, PICTURE_ORDER.copy()], reduction="none"
     )
     # Most of a picture is floor; unweighted, learning to say "nothing here" would drown the factors.
     weight = 0.1 + shares.sum(1, keepdim=True)
     dense = (reading * weight).sum() / (weight.sum() * FACTOR_COUNT)
 
     factor_hot, factor_masks = zip(*[factor_prompts(o, c, config.factor_prompts, rng) for o, c in zip(owners, classes)])
-    hot = torch.from_numpy(np.concatenate(factor_hot))[:, _PICTURE_ORDER.copy()]
+    hot = torch.from_numpy(np.concatenate(factor_hot))[:, PICTURE_ORDER.copy()]
     sparse = (hot @ model.factors).unsqueeze(1)
     which = torch.arange(len(images)).repeat_interleave(config.factor_prompts)
     logits, quality = model.decode(embedding[which], sparse)
