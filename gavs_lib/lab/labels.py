@@ -240,8 +240,10 @@ def main(argv: list[str] | None = None) -> None:
         rows = pd.DataFrame(rows).assign(**more, **settings).round(4)
         before = [pd.read_csv(chosen.results)] if chosen.results.exists() else []
         chosen.results.parent.mkdir(parents=True, exist_ok=True)
-        pd.concat([*before, rows]).to_csv(chosen.results, index=False)
-        print(rows.to_string(), flush=True)
+        rows = pd.concat([*before, rows])
+        counts = {name: "Int64" for name in ("clips", "steps", "batch") if name in rows}  # empty without a lesson
+        rows.astype(counts).to_csv(chosen.results, index=False)
+        print(rows[rows["ear"] == ear].to_string(), flush=True)
 
     shipped = load_vggish("mini")
     for ear, listen in (

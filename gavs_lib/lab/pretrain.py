@@ -362,7 +362,9 @@ def mask_loss(logits: Tensor, quality: Tensor, targets: Tensor) -> Tensor:
 
 
 def _in_parallel(work: Callable, jobs: list, workers: int, what: str) -> list:
-    """Map over worker processes with a progress bar; results in the order of the jobs."""
+    """Map over worker processes (one: in this process) with a progress bar; results in the order of the jobs."""
+    if workers == 1:
+        return [work(job) for job in tqdm(jobs, desc=what)]
     with multiprocessing.get_context("spawn").Pool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         return list(tqdm(pool.imap(work, jobs, chunksize=32), total=len(jobs), desc=what))
 
