@@ -129,7 +129,7 @@ def test_recorded_ears_are_not_taught_again(tmp_path, monkeypatch):
     calls = []
 
     def teach(patches, tags, config):
-        calls.append((config.seed, tags.shape[1]))
+        calls.append((config.seed, tags.shape[1], config.sound_steps))
         return {"ear": torch.nn.Identity()}, [0.5]
 
     monkeypatch.setattr(labels, "teach_ear", teach)
@@ -140,12 +140,12 @@ def test_recorded_ears_are_not_taught_again(tmp_path, monkeypatch):
     monkeypatch.setattr(labels, "tell_classes", lambda *_: None)
     monkeypatch.setattr(labels, "measure", lambda *_: {"link_unseen": 1.0})
     results = tmp_path / "labels.csv"
-    command = ["--results", str(results), "--rotations", "0", "--seeds"]
+    command = ["--results", str(results), "--rotations", "0", "--steps", "10", "--seeds"]
     labels.main([*command, "0"])
     labels.main([*command, "0", "1"])
-    assert calls == [(0, 11), (0, 36), (1, 11), (1, 36)]
+    assert calls == [(seed, tags, steps) for seed in (0, 1) for tags, steps in ((11, 10), (36, 10), (36, 30))]
     table = pd.read_csv(results)
-    assert list(table["ear"]) == ["told factors", "told class", "shipped", *labels.LABELS, *labels.LABELS]
+    assert list(table["ear"]) == ["told factors", "told class", "shipped", *labels.LESSONS, *labels.LESSONS]
     assert set(table["world"]) == {fingerprint()}
 
 
@@ -160,4 +160,4 @@ def test_recorded_tables_are_found_by_name_and_those_missing_are_named():
 def test_the_recorded_ears_are_of_this_world():
     table = pd.read_csv(shipped_results("pretraining_labels"))
     assert set(table["world"]) == {fingerprint()}, "the toy shop has changed: python -m gavs_lib.lab.labels, anew"
-    assert set(labels.LABELS) <= set(table["ear"])
+    assert set(labels.LESSONS) <= set(table["ear"])
