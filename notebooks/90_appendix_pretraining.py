@@ -51,6 +51,7 @@ import torch
 import torch.nn.functional as F
 from IPython.display import Audio, display
 
+# %%
 started = time.perf_counter()
 if device == "auto":
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -259,8 +260,9 @@ speaker = pretrain.PromptedSam(eye).to(device)
 for parameter in speaker.parameters():
     parameter.requires_grad_(parameter is speaker.factors)
 before, half = speaker.factors.detach().clone(), pictures // 2
+
+# %%
 optimizer = torch.optim.Adam([speaker.factors], lr=0.05)
-word_losses = []
 for _ in range(word_steps):
     rows = rng.choice(half, 8, replace=half < 8)
     drawn = [pretrain.factor_prompts(owners[i], classes[i], 2, rng) for i in rows]
@@ -268,7 +270,6 @@ for _ in range(word_steps):
     logits, quality = speaker.decode(F_V[rows].repeat_interleave(2, dim=0), (hot @ speaker.factors).unsqueeze(1))
     loss = pretrain.mask_loss(logits[:, :1], quality[:, :1], wanted)
     optimizer.zero_grad(), loss.backward(), optimizer.step()
-    word_losses.append(loss.item())
 
 # %%
 tested = [(i, k) for i in range(half, pictures) for k in np.unique(owners[i][owners[i] > 0]) - 1]
@@ -295,6 +296,8 @@ corners = torch.tensor([[x0, y0, x1 + 1, y1 + 1] for x0, x1, y0, y1 in corners],
 with torch.no_grad():
     boxed, _ = speaker.decode(F_V[which], eye.prompt_encoder(None, corners, None)[0])
 found = speaker.factors.detach()
+
+# %%
 iou = {
     "its box": mask_iou(boxed[:, 0].cpu(), where),
     "its factors, words found": ask(found, own),
@@ -379,23 +382,20 @@ assert extremes["shipped"]["link_unseen"] > 0.8, "the shipped ear, told factors,
 
 # %%
 by_classes, loss_classes = pretrain.teach_ear(patches, heard, config)
-deaf = know_nothing(heard)
 live = {}
 for name, model in (("factors", by_factors), ("classes", by_classes)):
     live[name] = labels.measure([labels.hear(model["ear"], each) for each in sets], sets, split, seed)
+display(pd.DataFrame(live).loc[[*rows, "probe_family", "probe_size", "probe_material"]].round(2))
+
+# %%
 shown = {
-    "told factors": smooth(loss_factors) / deaf_loss,
-    "told classes": smooth(loss_classes) / deaf,
+    "told factors": smooth(loss_factors) / know_nothing(tags),
+    "told classes": smooth(loss_classes) / know_nothing(heard),
     "deaf": np.ones(len(curve)),
 }
-display(pd.DataFrame(live).loc[[*rows, "probe_family", "probe_size", "probe_material"]].round(2))
 shown = {name: np.minimum(values, 1.5) for name, values in shown.items()}
-plots.lines(
-    shown,
-    "Two lessons, same sounds (cut off at 1.5)",
-    xlabel="step (mean of ten)",
-    ylabel="loss / loss of a deaf guess",
-)
+title, ylabel = "Two lessons, same sounds (cut off at 1.5)", "loss / loss of a deaf guess"
+plots.lines(shown, title, xlabel="step (mean of ten)", ylabel=ylabel)
 
 # %% [markdown]
 # Do not conclude much from that. It is one seed, and a short lesson: compare how far each curve has come below the line of a deaf guess, and compare `link_seen`, which says how well an ear is linked where nothing has to carry over. An ear that has hardly learned its classes cannot yet be a table of them. A fair comparison needs ears that *both* know their own lesson.
@@ -481,7 +481,7 @@ same_number = int((SOUND_ORDER == PICTURE_ORDER).sum())
 in_order = (heard @ pretrain.FACTOR_TABLE > 0).astype(np.float32)
 assert np.array_equal(tags, in_order[:, SOUND_ORDER]), "the ear was taught in its own order"
 print(f"{same_number} of {len(words)} factors happen to have the same number in both")
-assert same_number <= 3
+assert same_number <= 3, "the numbering of one must not tell that of the other"
 orders.T
 
 # %% [markdown]
