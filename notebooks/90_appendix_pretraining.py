@@ -17,7 +17,7 @@
 
 # %% tags=["parameters"]
 seed: int = 2024  # which sounds and pictures are drawn, and where the ears begin
-clips: int = 400  # five-second clips that the ears are taught on
+clips: int = 320  # five-second clips that the ears are taught on
 steps: int = 400  # of 16 seconds of sound, for each of two ears
 pictures: int = 80  # single pictures; half of them find the eye's words, half test them
 word_steps: int = 80  # gradient steps that look for the eye's words
@@ -436,19 +436,22 @@ plots.rule_or_table(points, "Rule or table?")
 by_seed = taught.pivot_table(index=["seed", "rotation"], columns="ear", values=["link_unseen", "additive_unseen"])
 difference = by_seed["link_unseen"]["factors"] - by_seed["link_unseen"]["classes"]
 display(by_seed.round(3))
-print(
-    f"factors minus classes, link on unseen: mean {difference.mean():+.3f}, from {difference.min():+.3f} to {difference.max():+.3f}"
-)
+longer = runs[runs["ear"] == "classes, longer"].set_index(["seed", "rotation"])["link_unseen"]
+after = (by_seed["link_unseen"]["factors"] - longer).dropna()
+for name, values in (("the same steps", difference), ("three times the steps", after)):
+    spread = f"from {values.min():+.3f} to {values.max():+.3f} in {len(values)} pairs"
+    print(f"factors minus classes with {name}, unseen: mean {values.mean():+.3f}, {spread}")
 assert difference.min() > 0, "in every pair of runs, the ear that was told factors must be linked better"
 
 # %% [markdown]
-# **What we see.** The two ears differ in nothing but their tags, and the link from the ear that was told factors is right more often on unseen combinations in every pair of runs. Three remarks, to be exact:
+# **What we see.** With the same steps, the ear that was told factors is linked better on unseen combinations in each pair of runs, by .2 and more. But look at the upper bars before you conclude: the other ear is also linked less well on **seen** combinations. So there are two effects, and the longer lesson takes them apart:
 #
-# - *Part of it is that classes are the harder lesson.* With the same budget, the ear that was told classes is also linked less well on **seen** combinations. But there it loses far less than on unseen ones: for factors the step from seen to unseen is small, for classes it is large.
-# - *It is no pure table.* The link from classes stays far above chance on unseen toys. The sounds themselves are made of factors (large toys are lower, glass rings brightly), so some of that survives any lesson. Only the true class, the last row, is a table.
-# - *The layout goes with it.* In the last figure the ears stand in one line with the two extremes: the more of the class means is a sum of factors, the better the link on combinations that it never met. Probes tell the same: look at `probe_family` in the table.
+# - *Classes are the harder lesson.* With three times the steps (one seed only), the ear that was told classes is linked as well on seen combinations as the one that was told factors, and most of its gap on unseen ones is gone.
+# - *And they leave more of a table.* What stays of the gap, .89 against .97 in that seed, is there although nothing is missing on seen combinations. The layout tells the same: after three times the steps, no more of its class means is a sum of factors than before (about .3; the ear that was told factors: .8).
 #
-# The first feasibility trial for this course, in a smaller world and with whole GAVS models, had found the same the hard way: encoders that were told classes gave models that heard, and failed on unseen combinations. That is why the labels are factors.
+# Two more remarks. No ear is a pure table: the sounds themselves are made of factors (large toys are lower, glass rings brightly), and some of that survives any lesson; only the true class, the last row, is one. And the share of sums does not decide alone: the link has two layers and can use what is no sum, or the longer lesson could not have helped without changing that share.
+#
+# A feasibility trial for this course, in a smaller world and with whole GAVS models, had found a larger effect: there, *both* encoders were told classes, and the models heard well and failed on unseen combinations (`docs/pretraining.md`). That is why the labels are factors. Here the eye is the shipped one in all runs.
 
 # %% [markdown]
 # ## 4. Never on pairs
@@ -534,8 +537,8 @@ pd.Series(metrics).round(3)
 # %% [markdown]
 # ## Summary
 # - The ear was asked eleven yes-or-no questions about each second, never for a class. The eye was asked by points, boxes and sums of factor words. Both met all 36 combinations, each alone.
-# - What an encoder *can* tell and how it *lays it out* are two things. Trained on the same sounds, an ear that is told classes lays out more of a table, one that is told factors more of a rule.
-# - A link that is trained on seen combinations carries over to unseen ones as far as the layout is a rule. True factors and true classes are the two ends of the scale.
+# - What an encoder *can* tell and how it *lays it out* are two things. Trained on the same sounds, an ear that is told classes lays out more of a table, one that is told factors more of a rule; and classes take longer to learn.
+# - A link that is trained on seen combinations carries over to unseen ones better from the ear that was told factors. True factors and true classes are the two ends of the scale.
 # - Pictures and sounds were drawn independently, and numbered differently. What links them is learned later, from seen combinations only.
 # - All this stands in for the experience of SAM and VGGish, and is stronger than theirs in one point: the factors were named.
 #
