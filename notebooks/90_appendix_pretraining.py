@@ -444,9 +444,9 @@ for name, values in (("the same steps", difference), ("three times the steps", a
 assert difference.min() > 0, "in every pair of runs, the ear that was told factors must be linked better"
 
 # %% [markdown]
-# **What we see.** With the same steps, the ear that was told factors is linked better on unseen combinations in each pair of runs, by .2 and more. But look at the upper bars before you conclude: the other ear is also linked less well on **seen** combinations. So there are two effects, and the longer lesson takes them apart:
+# **What we see.** With the same steps, the ear that was told factors is linked better on unseen combinations in each pair of runs, by .19 to .27. But look at the upper bars before you conclude: the other ear is also linked less well on **seen** combinations. So there are two effects, and the longer lesson takes them apart:
 #
-# - *Classes are the harder lesson.* With three times the steps (one seed only), the ear that was told classes is linked as well on seen combinations as the one that was told factors, and most of its gap on unseen ones is gone.
+# - *Classes are the harder lesson.* With three times the steps (one seed only), the ear that was told classes is linked as well on seen combinations as the one that was told factors, and two thirds of its gap on unseen ones are gone.
 # - *And they leave more of a table.* What stays of the gap, .89 against .97 in that seed, is there although nothing is missing on seen combinations. The layout tells the same: after three times the steps, no more of its class means is a sum of factors than before (about .3; the ear that was told factors: .8).
 #
 # Two more remarks. No ear is a pure table: the sounds themselves are made of factors (large toys are lower, glass rings brightly), and some of that survives any lesson; only the true class, the last row, is one. And the share of sums does not decide alone: the link has two layers and can use what is no sum, or the longer lesson could not have helped without changing that share.
