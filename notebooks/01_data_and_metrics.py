@@ -548,7 +548,8 @@ plots.over_thresholds(lines, f"F of one clip; its maximum is {slow.max():.2f}", 
 # Because each clip may choose its own best threshold, and chooses it knowing the truth, the F-measure is kinder than IoU. It also depends on what is averaged before the maximum is taken. **We expect** the mean of the clips' maxima to be at least the maximum of their mean curve, and this at least the value at 0.5.
 
 # %%
-f_v1s = np.mean([metrics.f_measure(*pair).item() for pair in predicted["v1s"]])  # AVSBench, one clip at a time
+f_each = [metrics.f_measure(*pair).item() for pair in predicted["v1s"]]
+f_v1s = np.mean(f_each)  # AVSBench, one clip at a time
 together = [torch.cat(part) for part in zip(*predicted["v1s"])]  # as if all clips were one batch
 f_together, f_at_half = metrics.f_measure(*together).item(), metrics.f_curve(*together)[127].item()
 print(f"each clip's best: {f_v1s:.4f}; one best for all: {f_together:.4f}; at {thresholds[127]:.2f}: {f_at_half:.4f}")
@@ -659,7 +660,7 @@ over = {f"miou_guess_{name}": floor["v1s"][name] for name in ("random", "largest
 for subset in labels:
     over[f"miou_{subset}"] = [metrics.mask_iou(*pair).mean().item() for pair in predicted[subset]]
     over[f"miou_{subset}_at_0.4"] = [metrics.mask_iou(*pair, 0.4).mean().item() for pair in predicted[subset]]
-over |= {"f_v1s": f_curves.amax(dim=1), "miou_mixed_videos": [metrics.mask_iou(*pair).mean().item() for pair in mixed]}
+over |= {"f_v1s": f_each, "miou_mixed_videos": [metrics.mask_iou(*pair).mean().item() for pair in mixed]}
 intervals = {name: interval(values) for name, values in over.items()}  # 95 %, over clips
 settings = {"seed": seed, "clips": clips, "long_clips": long_clips, "guess_clips": guess_clips}
 facts = {"metrics": measured, "intervals": intervals, **settings, "world": fingerprint(), "torch": torch.__version__}
