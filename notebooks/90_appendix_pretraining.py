@@ -414,7 +414,7 @@ display(taught.groupby("ear")[["clips", "steps", "batch", "loss", "minutes"]].me
 columns = ["link_seen", "link_unseen", "additive_seen", "additive_unseen", *(f"probe_{f}" for f in factor_names)]
 display(runs.groupby("ear")[columns].mean().loc[kinds].round(3))
 
-# %%
+# %% tags=["report"]
 bars = []
 for column, group in (("link_seen", "seen combinations, fresh clips"), ("link_unseen", "unseen combinations")):
     for kind in kinds:
@@ -426,7 +426,7 @@ for column, group in (("link_seen", "seen combinations, fresh clips"), ("link_un
 bars = pd.DataFrame(bars, columns=["group", "name", "value", "low", "high", "kind"])
 plots.scores(bars, "The link finds the toy that sounds", xlabel="right toy (lines: lowest to highest run)")
 
-# %%
+# %% tags=["report"]
 points = runs.assign(name=runs["ear"].map(names))
 points = points.rename(columns={"additive_unseen": "additive", "link_unseen": "right", "link_chance": "chance"})
 points = points.sort_values("ear", key=lambda ear: ear.map(kinds.index), kind="stable")
