@@ -570,4 +570,54 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
             "import gavs_lib.data.compose as library\nlibrary._MOST_SHOWN = 0  # broken files are counted, not named"
         ),
     },
+    "90_appendix_pretraining": {
+        "curve[-1] < curve[0]": (
+            "from functools import partial\ntorch.optim.AdamW = partial(torch.optim.AdamW, maximize=True)  # uphill",
+            "patches, heard =",
+        ),
+        "means['shipped'] > means['untrained']": (
+            "torch.manual_seed(seed)\nload_vggish = lambda size: VGGish.mini()  # its weights were never loaded"
+        ),
+        "iou['its factors, words found'] > iou[\"another": (
+            "decode = speaker.decode\nspeaker.decode = lambda F_V, prompts: decode(F_V, 0 * prompts)  # it is deaf"
+        ),
+        "iou['its factors, words found'] > iou['its factors, words random']": (
+            "before = speaker.factors.detach()  # without a copy: the search moved it as well"
+        ),
+        "set(recorded['world'])": "import gavs_lib.world.sounds as sounds\nsounds.RMS = 0.2  # a louder toy shop",
+        "factor_link > 0.85": (
+            "from functools import partial\n"
+            "labels.fit_link = partial(labels.fit_link, steps=0)  # a link that learned nothing"
+        ),
+        "class_link < extremes['told class']": (
+            "for each in (sets, *numbers.values()):\n"
+            "    each[:] = each[2], each[0], each[2]  # the link has met what it is tested on"
+        ),
+        "extremes['shipped']['link_unseen'] > 0.8": (
+            "numbers['shipped'] = [labels.hear(VGGish.mini(), each) for each in sets]  # its weights got lost"
+        ),
+        "set(runs['world'])": (
+            "read = pd.read_csv\n"
+            "pd.read_csv = lambda path: pd.concat([read(path), read(path)[:1].assign(world='older')])  # one old row"
+        ),
+        "difference.min() > 0": (
+            "taught = taught.copy()\n"
+            "taught.loc[taught['ear'].eq('factors').idxmax(), 'link_unseen'] = 0.4  # a single run that failed"
+        ),
+        "abs(matched.mean() - elsewhere.mean()) < 4 * error": (
+            "generator = np.random.default_rng\n"
+            "np.random.default_rng = lambda key: generator([seed, 11, key[-1]])  # pictures drawn from the sounds'\n"
+            "frames, owners, classes = pretrain.draw_pictures(pictures, seed, workers=1)"
+        ),
+        "in_sound.sum(axis=1).mean() - elsewhere.mean() > 8 * error": (
+            "classes = np.tile(np.arange(len(TOYS)), (pictures, 1))  # every toy stands in every picture"
+        ),
+        "sorted(SOUND_ORDER) == sorted(PICTURE_ORDER)": (
+            "SOUND_ORDER = np.random.default_rng(2).integers(len(words), size=len(words))  # drawn, not shuffled"
+        ),
+        "np.array_equal(tags, in_order": (
+            "pretrain.SOUND_ORDER = PICTURE_ORDER  # told in the eye's order\ntags = pretrain.factor_tags(heard)"
+        ),
+        "same_number <= 3": ("PICTURE_ORDER = pretrain.PICTURE_ORDER = SOUND_ORDER  # both shuffled by the same seed"),
+    },
 }
