@@ -201,6 +201,27 @@ def test_large_pictures_are_made_smaller_and_phone_photographs_turned_upright(mi
     assert mask.mean() == pytest.approx(80 / 1200, rel=0.05)
 
 
+def mask_read(folder: Path, mask: Image.Image, name: str = "masks/dog/rex.png") -> np.ndarray:
+    save_picture(folder / "pictures" / "dog" / "rex.jpg", "dog", 1, mask="none")
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    mask.save(folder / name)
+    (found,) = find_pictures(folder / "pictures")
+    return found.load()[1]
+
+
+def test_any_colour_but_black_marks_and_a_cut_out_marks_what_is_not_transparent(tmp_path):
+    image, marked = picture("dog", 1)
+    darkest_blue = Image.fromarray(np.where(marked[..., None], (0, 0, 1), 0).astype(np.uint8))
+    assert np.array_equal(mask_read(tmp_path / "a", darkest_blue), marked)
+    assert np.array_equal(mask_read(tmp_path / "b", Image.fromarray(marked), "masks/dog/rex.PNG"), marked)
+    assert np.array_equal(mask_read(tmp_path / "c", Image.fromarray(marked.astype(np.uint16) * 40000)), marked)
+    image[8, 8] = 0  # a black spot on the dog, and grey, invisible, around it
+    cut_out = np.dstack([image, marked.astype(np.uint8) * 255])
+    assert np.array_equal(mask_read(tmp_path / "d", Image.fromarray(cut_out), "pictures/dog/rex.png"), marked)
+    opaque = np.dstack([marked.astype(np.uint8) * 255] * 3 + [np.full_like(marked, 255, np.uint8)])
+    assert np.array_equal(mask_read(tmp_path / "e", Image.fromarray(opaque)), marked)
+
+
 # ------------------------------------------------------------------------------------------------ distractors
 
 
@@ -341,6 +362,12 @@ DAMAGE = [
     ("pictures/Dog/rex 1.png", lambda p: Image.new("L", (WIDTH, HEIGHT), 255).save(p), "mask marks every pixel"),
     ("pictures/Dog/rex 1.png", lambda p: p.unlink(), "has no mask; expected rex 1.png beside it, or "),
     ("pictures/Dog/rex 1.png", lambda p: p.write_text("no mask"), "the mask cannot be read"),
+    ("pictures/Fire Truck/t1.png", lambda p: Image.new("RGBA", (9, 9), "red").save(p), "t1.png: has no mask; expected"),
+    (
+        "pictures/Dog/rex 1.png",  # a second picture of 16-bit grey, and the first has lost its mask
+        lambda p: (Image.new("I;16", (9, 9), 999).save(p), p.with_suffix(".jpg").unlink()),
+        "rex 1.png: picture has more than 8 bits a pixel in one channel",
+    ),
     ("pictures/Dog/rex 1.jpg", lambda p: p.write_bytes(p.read_bytes()[:400]), "the picture cannot be read"),
     ("sounds/dog/1.wav", lambda p: p.write_bytes(p.read_bytes()[:4000]), "cut short"),
     ("sounds/dog/1.wav", lambda p: p.write_text("no sound"), "not a readable sound"),
@@ -379,8 +406,13 @@ def test_folders_and_files_that_could_be_confused_are_refused(mine):
         made(mine)
     (mine / "pictures" / "fire-truck").rmdir()
     save_picture(mine / "pictures" / "Dog" / "rex 1.jpeg", "dog", 1, mask="none")
-    with pytest.raises(ValueError, match="have the same name, so a mask called rex 1.png"):
+    with pytest.raises(ValueError, match="Dog: rex 1.jpeg and rex 1.jpg and rex 1.png have the same name; expected"):
         made(mine)
+    (mine / "pictures" / "Dog" / "rex 1.jpeg").unlink()
+    (mine / "pictures" / "Dog" / "rex 1.jpg").rename(mine / "pictures" / "Dog" / "rex 1.PNG")
+    with pytest.raises(ValueError, match="rex 1.PNG and rex 1.png have the same name; expected one picture"):
+        made(mine)
+    (mine / "pictures" / "Dog" / "rex 1.PNG").unlink()
     with pytest.raises(FileNotFoundError, match="no such folder"):
         compose_folders(mine / "nowhere", mine / "sounds", mine / "out")
     with pytest.raises(FileNotFoundError, match="no such folder"):

@@ -247,6 +247,16 @@ def mask_paths(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
     return [folder / "labels_rgb" / f"{i}.png" for i in range(count)]
 
 
+def open_image(path: pathlib.Path, what: str) -> Image.Image:
+    """Open and decode a picture file, in its own mode. ValueError names the file as `what` it was to be."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: the {what} cannot be read ({error}). Copy or export the file again.") from error
+
+
 def read_frame(path: pathlib.Path) -> np.ndarray:
     """Read a frame: [H, W, 3] uint8 RGB. FileNotFoundError or ValueError name the file."""
     return np.asarray(_read_image(path, "RGB", "frame"))
@@ -310,11 +320,7 @@ def _read_image(path: pathlib.Path, mode: str, what: str) -> Image.Image:
     if not path.is_file():
         count = "5 a clip in v1s and v1m, 10 in v2" if what == "frame" else "one for each labelled frame"
         raise FileNotFoundError(f"{path}: the {what} is missing; expected {count}. Copy the clip's folder again.")
-    try:
-        with Image.open(path) as image:
-            return image.convert(mode)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: the {what} cannot be read ({error}). Copy the file again.") from error
+    return open_image(path, what).convert(mode)
 
 
 def _size(picture: np.ndarray) -> str:

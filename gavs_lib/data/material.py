@@ -6,8 +6,9 @@
                                          - the picture's own transparency (marked where it is more than half opaque).
     SOUNDS/<class>/*.wav               wav, flac, ogg, mp3 or aiff, any rate and number of channels
 
-A mask file is black outside the object; any other value marks it, as in AVSBench. Photographs that a phone stored
-sideways are turned upright first. A picture's transparency is otherwise ignored: under it the stored colours show.
+A mask file is black outside the object, and any other colour marks it; one that has transparent parts, such as the
+object cut out, marks what is not transparent. Photographs that a phone stored sideways are turned upright first. Where
+a picture is transparent, the colours stored there show.
 Class names are matched without regard to case; every run of other characters than letters and digits counts as one
 hyphen: `Fire Truck` and `fire_truck` are both `fire-truck`, and no class holds the "_" that joins classes in `a_obj`.
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from gavs_lib.data.avsbench import UNSEEABLE, read_audio
+from gavs_lib.data.avsbench import UNSEEABLE, open_image, read_audio
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
@@ -67,7 +68,7 @@ def find_pictures(folder: str | os.PathLike, masks_dir: str | os.PathLike | None
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: two folders of one class; two pictures that would share one mask.
+        ValueError: two folders of one class; two pictures, or two masks, of one name.
     """
     folder = Path(folder)
     if masks_dir is not None and not Path(masks_dir).is_dir():
@@ -80,16 +81,17 @@ def find_pictures(folder: str | os.PathLike, masks_dir: str | os.PathLike | None
         by_stem = defaultdict(list)
         for path in files:
             by_stem[path.stem].append(path)
+        aside = _files(masks_of[label]) if label in masks_of else []
+        elsewhere = {path.stem: path for path in aside if path.suffix.lower() == ".png"}
         for stem, same in by_stem.items():
             beside = [path for path in same if path.suffix.lower() == ".png"] if len(same) > 1 else []
             own = [path for path in same if path not in beside]
-            if len(own) > 1:
+            if len(own) != 1 or len(beside) > 1:
                 raise ValueError(
-                    f"{own[0]} and {own[1].name} have the same name, so a mask called {stem}.png could belong to "
-                    "either. Rename one of them, and its mask."
+                    f"{place}: {' and '.join(path.name for path in same)} have the same name; expected one picture, "
+                    "and beside it one PNG at most, its mask. Rename the others, and their masks."
                 )
-            elsewhere = masks_of[label] / f"{stem}.png" if label in masks_of else None
-            mask = beside[0] if beside else elsewhere if elsewhere and elsewhere.is_file() else None
+            mask = beside[0] if beside else elsewhere.get(stem)
             name = own[0].relative_to(folder).as_posix()
             found.append(LabelledPicture(place.name, name, partial(_open_picture, own[0], mask, masks)))
     return found
@@ -158,17 +160,24 @@ def _files(folder: Path) -> list[Path]:
 
 def _open_picture(path: Path, mask_path: Path | None, masks: Path) -> tuple[np.ndarray, np.ndarray]:
     """A picture file with its mask: [H, W, 3] uint8 and [H, W] bool."""
-    picture = ImageOps.exif_transpose(_opened(path, "picture"))
+    picture = ImageOps.exif_transpose(open_image(path, "picture"))
+    if picture.mode[0] in "IF":  # Pillow would make them white wherever a value exceeds 255
+        raise ValueError(
+            f"{path}: picture has more than 8 bits a pixel in one channel (mode {picture.mode}); expected 8 bits. "
+            "Export it as JPEG or 8-bit PNG."
+        )
+    mask = _opaque(picture)
     if mask_path is not None:
-        mask = np.asarray(_opened(mask_path, "mask").convert("L")) > 0
+        drawn = open_image(mask_path, "mask")
+        mask = _opaque(drawn)
+        if mask is None:
+            mask = np.asarray(drawn.convert("RGB")).any(axis=2)
         if mask.shape[::-1] != picture.size:
             raise ValueError(
-                f"{mask_path}: mask is {mask.shape[1]}x{mask.shape[0]}, its picture {path.name} is "
+                f"{mask_path}: mask is {drawn.width}x{drawn.height}, its picture {path.name} is "
                 f"{picture.width}x{picture.height}; expected one size. Export the mask at the picture's own size."
             )
-    elif "A" in picture.getbands() or "transparency" in picture.info:
-        mask = np.asarray(picture.convert("RGBA"))[..., 3] >= 128
-    else:
+    if mask is None:
         places = [f"{masks / path.parent.name / path.stem}.png", "transparency in the picture itself"]
         if path.suffix.lower() != ".png":
             places.insert(0, f"{path.stem}.png beside it")
@@ -176,10 +185,9 @@ def _open_picture(path: Path, mask_path: Path | None, masks: Path) -> tuple[np.n
     return np.asarray(picture.convert("RGB")), mask
 
 
-def _opened(path: Path, what: str) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: the {what} cannot be read ({error}). Copy or export the file again.") from error
+def _opaque(image: Image.Image) -> np.ndarray | None:
+    """Where an image is more than half opaque, [H, W] bool; None where nothing in it is transparent."""
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return None
+    alpha = np.asarray(image.convert("RGBA"))[..., 3]
+    return None if (alpha == 255).all() else alpha >= 128
