@@ -140,7 +140,7 @@ def test_a_copy_of_a_picture_under_another_name_stays_in_its_split(mine):
 
 
 def test_one_seed_gives_the_same_bytes_and_another_gives_others(mine):
-    first = files_of(made(mine, "a", seed=3, distractors=1).root)
+    first = files_of(made(mine, "a", seed=np.int64(3), distractors=1).root)
     assert files_of(made(mine, "b", seed=3, distractors=1).root) == first
     assert files_of(made(mine, "c", seed=4, distractors=1).root) != first
 
@@ -252,7 +252,25 @@ def test_where_there_is_no_room_a_distractor_is_left_out_and_counted(mine):
     full = [LabelledPicture(c, f"{c}{n}", lambda n=n: (image - n, mask)) for c in ("a", "b") for n in range(3)]
     heard = [LabelledSound(c, f"{c}{n}", lambda n=n: (tone(200 + n, 5), RATE)) for c in ("a", "b") for n in range(3)]
     composed = compose_clips(full, heard, mine / "out", distractors=3, progress=False)
-    assert composed.remarks == ["6 of 6 clips have fewer than 3 distractors: there was no room."]
+    assert composed.remarks == [
+        "6 of 6 clips have fewer than 3 distractors: there was no room, or no further class in their split."
+    ]
+
+
+def test_two_objects_of_one_photograph_never_meet_in_a_scene(tmp_path):
+    # Another class's share of a photograph, as base, would show the sounding object once more, unmarked.
+    classes = ("dog", "cat", "fire-truck")
+    shown = [
+        LabelledPicture(c, f"{c}{n}", lambda c=c, n=n: picture(c, n), f"photo {n}") for c in classes for n in (0, 1)
+    ]
+    shown += [LabelledPicture("dog", "dog2", lambda: picture("dog", 2))]
+    heard = [
+        LabelledSound(c, f"{c}{n}", lambda c=c, n=n: (tone(HERTZ[c] + n, 5), RATE)) for c in classes for n in (0, 1)
+    ]
+    options = {"splits": {"train": 1}, "clips_per_class": 20, "distractors": 1, "progress": False}
+    table = pd.read_csv(compose_clips(shown, heard, tmp_path / "out", **options).root / "sources.csv")
+    assert len(table) == 60 and table["silent"].notna().all()
+    assert (table["picture"].str[-1] != table["silent"].str[-1]).all()
 
 
 def test_distractors_need_a_second_class(mine):
@@ -350,6 +368,10 @@ def test_a_class_with_few_files_is_in_fewer_splits_and_that_is_said(mine):
     composed = made(mine)
     assert composed.counts.loc["owl"].to_dict() == {"train": 1, "val": 0, "test": 1}
     assert composed.remarks == ["owl has no clip in val: 2 pictures and 3 sounds, and no file serves two splits."]
+    assert made(mine, "few", clips_per_class=1).remarks == [
+        *(f"{name} has no clip in val and test: clips_per_class is too small." for name in sorted(COLOURS)),
+        "owl has no clip in val and test: 2 pictures and 3 sounds, and no file serves two splits.",
+    ]
 
 
 DAMAGE = [
@@ -421,7 +443,9 @@ def test_folders_and_files_that_could_be_confused_are_refused(mine):
 
 def test_a_folder_of_another_origin_is_refused_and_untouched(mine):
     (mine / "out").mkdir()
-    made(mine)  # an empty one is fine
+    (mine / "link").symlink_to(mine / "out")
+    made(mine, "link")  # an empty one is fine, and so is a link to it
+    assert (mine / "out" / "metadata.csv").is_file()
     (mine / "other").mkdir()
     (mine / "other" / "letter.txt").write_text("dear")
     with pytest.raises(ValueError, match="not empty and was not composed here"):
@@ -452,9 +476,13 @@ def test_a_full_disk_leaves_nothing(mine, monkeypatch):
     ("options", "says"),
     [
         ({"seconds": 7}, "clips of 5"),
+        ({"seconds": 5.0}, "seconds is 5.0; expected a whole number"),
         ({"clips_per_class": 0}, "at least 1"),
-        ({"distractors": -1}, "0 or more"),
+        ({"clips_per_class": 2.5}, "whole number"),
+        ({"distractors": -1}, "at least 0"),
         ({"longest_side": 3}, "at least 16"),
+        ({"seed": -1}, "seed is -1; expected a whole number, at least 0"),
+        ({"splits": {"train": float("inf"), "test": 1}}, "shares, 0 or more"),
         ({"splits": {"train": 1, "exam": 1}}, "shares, 0 or more, of train, val, test"),
         ({"splits": {"train": 0.0}}, "shares, 0 or more"),
     ],

@@ -37,6 +37,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,7 @@ class _Plan:
     split: str
     label: str
     picture: LabelledPicture
+    photograph: str  # the picture's source
     sound: LabelledSound
 
 
@@ -168,12 +170,12 @@ def compose_clips(
 
     Raises:
         ValueError: no class has both pictures and sounds; material that cannot be used (a mask of another size or
-            without a marked pixel, silence, ...), each named; a class name that leads elsewhere or means something else
-            to AVSBench; a folder of another origin or other settings; settings out of range.
+            without a marked pixel, silence, ...), the first 20 named; a class name that leads elsewhere or means
+            something else to AVSBench; a folder of another origin or other settings; settings out of range.
         OSError: `root` cannot be written, or the disk is full. Nothing is left behind.
     """
-    shares = _checked_settings(seconds, clips_per_class, distractors, splits, longest_side)
-    root = Path(root).absolute()
+    settings = _checked_settings(seconds, clips_per_class, distractors, splits, longest_side, seed)
+    shares, root = settings["splits"], Path(root).resolve()
     _refuse_foreign(root)
     remarks: list[str] = []
     seen, heard = _by_class(pictures, "picture"), _by_class(sounds, "sound")
@@ -196,30 +198,22 @@ def compose_clips(
         remarks += [f"left out: {line}" for line in broken]
         _match(seen, heard, remarks)
 
+    settings["material"] = digest.hexdigest()[:16]
+
     pool = {
         "picture": _divide(seen, sources["picture"], shares, seed),
         "sound": _divide(heard, sources["sound"], shares, seed),
     }
-    plans = _pairs(pool, shares, clips_per_class, seconds, seed)
+    plans = _pairs(pool, sources["picture"], settings)
     if not plans:
         raise ValueError(f"no class has a picture and a sound in one split; splits are {dict(splits)}. Add files.")
     counts = pd.DataFrame(0, index=sorted(seen), columns=[name for name in SPLITS if name in shares])
     for plan in plans:
         counts.loc[plan.label, plan.split] += 1
-    remarks += _lacks(counts, seen, heard)
+    remarks += _lacks(counts, pool)
     if distractors and len(seen) < 2:
         raise ValueError(f"distractors are objects of other classes, but there is only {next(iter(seen))!r}.")
 
-    settings = {
-        "made_by": "gavs_lib.data.compose",
-        "seconds": seconds,
-        "clips_per_class": clips_per_class,
-        "distractors": distractors,
-        "splits": shares,
-        "longest_side": longest_side,
-        "seed": seed,
-        "material": digest.hexdigest()[:16],
-    }
     composed = Composed(root, SUBSET_OF[seconds], counts, remarks)
     if not _already_there(root, settings):
         _write(composed, plans, settings, progress)
@@ -228,7 +222,8 @@ def compose_clips(
         fewer = sum(len(names.split("|")) - (names == "") < distractors for names in made)
         if fewer:
             remarks.append(
-                f"{fewer} of {len(made)} clips have fewer than {distractors} distractors: there was no room."
+                f"{fewer} of {len(made)} clips have fewer than {distractors} distractors: there was no room, or no "
+                "further class in their split."
             )
     return composed
 
@@ -296,32 +291,39 @@ def _examine(kind: str, material: dict[str, list], read: Callable, digest, broke
     return sources
 
 
-def _lacks(counts: pd.DataFrame, seen: dict[str, list], heard: dict[str, list]) -> list[str]:
+def _lacks(counts: pd.DataFrame, pool: dict[str, dict]) -> list[str]:
     """A sentence for every class that is missing from a split."""
     told = []
     for label, row in counts.iterrows():
         absent = [name for name in counts if not row[name]]
-        if absent:
-            told.append(
-                f"{label} has no clip in {' and '.join(absent)}: {len(seen[label])} pictures and {len(heard[label])} "
-                "sounds, and no file serves two splits."
-            )
+        if not absent:
+            continue
+        why = "clips_per_class is too small"
+        if not all(items[label, name] for name in absent for items in pool.values()):
+            have = [f"{sum(len(items[label, name]) for name in counts)} {kind}s" for kind, items in pool.items()]
+            why = f"{' and '.join(have)}, and no file serves two splits"
+        told.append(f"{label} has no clip in {' and '.join(absent)}: {why}.")
     return told
 
 
-def _checked_settings(seconds, clips_per_class, distractors, splits, longest_side) -> dict[str, float]:
+def _checked_settings(seconds, clips_per_class, distractors, splits, longest_side, seed) -> dict:
+    """The settings as they are written down; `splits` are shares of 1, without those that are 0."""
+    settings = {"made_by": "gavs_lib.data.compose", "seconds": seconds, "clips_per_class": clips_per_class}
+    settings |= {"distractors": distractors, "longest_side": longest_side, "seed": seed}
+    least = {"seconds": 5, "clips_per_class": 1, "distractors": 0, "longest_side": 16, "seed": 0}
+    for name, lowest in least.items():
+        value = settings[name]
+        if name == "clips_per_class" and value is None:
+            continue
+        if not isinstance(value, Integral) or value < lowest:
+            raise ValueError(f"{name} is {value!r}; expected a whole number, at least {lowest}.")
+        settings[name] = int(value)
     if seconds not in SUBSET_OF:
         raise ValueError(f"seconds is {seconds!r}; AVSBench has clips of 5 (v1s) and 10 (v2).")
-    if clips_per_class is not None and clips_per_class < 1:
-        raise ValueError(f"clips_per_class is {clips_per_class!r}; expected at least 1, or None.")
-    if distractors < 0:
-        raise ValueError(f"distractors is {distractors!r}; expected 0 or more.")
-    if longest_side < 16:
-        raise ValueError(f"longest_side is {longest_side!r}; expected at least 16 pixels.")
     total = sum(splits.values())
-    if not set(splits) <= set(SPLITS) or min(splits.values(), default=0) < 0 or not total > 0:
+    if not set(splits) <= set(SPLITS) or min(splits.values(), default=0) < 0 or not 0 < total < np.inf:
         raise ValueError(f"splits are {dict(splits)}; expected shares, 0 or more, of {', '.join(SPLITS)}.")
-    return {name: splits[name] / total for name in SPLITS if splits.get(name)}
+    return settings | {"splits": {name: splits[name] / total for name in SPLITS if splits.get(name)}}
 
 
 # ----------------------------------------------------------------------------------------- one picture, one sound
@@ -419,7 +421,9 @@ def _divide(material: dict[str, list], sources: dict[str, str], shares: dict[str
     return pool
 
 
-def _pairs(pool: dict, shares: dict[str, float], clips_per_class: int | None, seconds: int, seed: int) -> list[_Plan]:
+def _pairs(pool: dict, photographs: dict[str, str], settings: dict) -> list[_Plan]:
+    """Decide which picture meets which recording, in every split and class."""
+    shares, clips_per_class = settings["splits"], settings["clips_per_class"]
     plans = []
     edges = np.cumsum([0.0, *shares.values()])
     for number, split in enumerate(shares):
@@ -430,11 +434,11 @@ def _pairs(pool: dict, shares: dict[str, float], clips_per_class: int | None, se
             count = len(pictures)
             if clips_per_class is not None:
                 count = round(edges[number + 1] * clips_per_class) - round(edges[number] * clips_per_class)
-            rng = np.random.default_rng([seed, zlib.crc32(f"{label} {split}".encode())])
+            rng = np.random.default_rng([settings["seed"], zlib.crc32(f"{label} {split}".encode())])
             pairs = zip(_in_turns(pictures, count, rng), _in_turns(sounds, count, rng))
             for index, (picture, sound) in enumerate(pairs):
-                uid = f"{label}-{split}-{index:05d}_0_{seconds * 1000}"
-                plans.append(_Plan(uid, split, label, picture, sound))
+                uid = f"{label}-{split}-{index:05d}_0_{settings['seconds'] * 1000}"
+                plans.append(_Plan(uid, split, label, picture, photographs[picture.name], sound))
     return plans
 
 
@@ -446,11 +450,12 @@ def _in_turns(items: Sequence, count: int, rng: np.random.Generator) -> list:
 
 def _companions(plan: _Plan, others: Sequence[_Plan], count: int, rng: np.random.Generator) -> list[_Plan]:
     """Clips of other classes of the same split whose objects stand by silently: so each class is silent about as often
-    as it sounds."""
+    as it sounds. Of one photograph only one object comes in: the others are seen in it already."""
     chosen: list[_Plan] = []
     for _ in range(count):
-        taken = {plan.label, *(each.label for each in chosen)}
-        free = [other for other in others if other.label not in taken]
+        here = [plan, *chosen]
+        labels, photographs = {each.label for each in here}, {each.photograph for each in here}
+        free = [other for other in others if other.label not in labels and other.photograph not in photographs]
         if free:
             chosen.append(free[int(rng.integers(len(free)))])
     return chosen
@@ -619,10 +624,15 @@ def main(arguments: list[str] | None = None) -> int:
         "--distractors", type=int, default=0, metavar="N", help="silent objects beside the sounding one"
     )
     parser.add_argument(
-        "--split", nargs=3, type=float, default=list(SPLITS.values()), metavar=tuple(name.upper() for name in SPLITS)
+        "--split",
+        nargs=3,
+        type=float,
+        default=list(SPLITS.values()),
+        metavar=tuple(name.upper() for name in SPLITS),
+        help="shares of each class's files; 0 leaves a split out (default: %(default)s)",
     )
     parser.add_argument("--longest-side", type=int, default=640, metavar="PIXELS", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--skip-broken", action="store_true", help="leave out files that cannot be used, and list them")
     options = vars(parser.parse_args(arguments))
     options["splits"] = dict(zip(SPLITS, options.pop("split")))
