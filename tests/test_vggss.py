@@ -106,7 +106,7 @@ def test_a_box_that_is_not_finite_is_left_out_and_one_beyond_the_border_is_cut(t
     [
         ("{", "vggss.json: not readable as JSON"),
         ('{"file": 1}', "holds a dict; expected a list of entries"),
-        ("[]", "expected a list of entries"),
+        ("[]", "holds an empty list; expected a list of entries"),
         ('[{"file": "a", "class": "dog"}]', "entry 0 is .*; expected one with file, class and bbox"),
         ('[{"file": "../a", "class": "dog", "bbox": []}]', "file '../a' is no plain name"),
         ('[{"file": "a", "class": "dog", "bbox": [0, 0, 1, 1]}]', "'a' has class 'dog' and bbox .*four numbers"),
@@ -119,6 +119,11 @@ def test_what_is_not_vggss_is_refused(tmp_path, text, message):
     (tmp_path / "vggss.json").write_text(text)
     with pytest.raises(ValueError, match=message):
         VGGSS(tmp_path / "vggss.json")
+
+
+def test_a_file_saved_with_a_byte_order_mark_is_read(annotations):
+    annotations.write_bytes(b"\xef\xbb\xbf" + annotations.read_bytes())
+    assert len(VGGSS(annotations)) == 6
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -196,6 +201,8 @@ def test_what_is_missing_is_named_and_what_is_there_can_be_taken(annotations, ro
     (root / "videos" / "all.mp4").unlink()
     with pytest.raises(ValueError, match="holds none of the 6 entries; expected names such as frames/left.jpg"):
         VGGSS(annotations, root).present()
+    with pytest.raises(ValueError, match="holds none of the 0 entries"):
+        dataset.subset([]).present()
 
 
 def test_without_a_root_there_are_boxes_only(annotations):
@@ -209,7 +216,10 @@ def test_folders_of_another_layout_are_refused(annotations, tmp_path):
     (tmp_path / "frames").mkdir()
     with pytest.raises(FileNotFoundError, match="expected the folders frames and audio, or videos; found frames"):
         VGGSS(annotations, tmp_path)
+    (tmp_path / "bare").mkdir()
     with pytest.raises(FileNotFoundError, match="found none of them"):
+        VGGSS(annotations, tmp_path / "bare")
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder; expected one with frames and audio"):
         VGGSS(annotations, tmp_path / "nowhere")
 
 

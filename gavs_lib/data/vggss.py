@@ -179,7 +179,7 @@ class VGGSS(torch.utils.data.Dataset):
         if len(missing) == len(self):
             raise ValueError(
                 f"{self.root}: holds none of the {len(self)} entries; expected names such as "
-                f"frames/{self.rows['file'].iloc[0]}.jpg."
+                f"frames/{next(iter(self.rows['file']), '<file>')}.jpg."
             )
         return self.subset(file for file in self.rows["file"] if file not in missing)
 
@@ -246,11 +246,12 @@ def _read_annotations(path: pathlib.Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected VGG-SS's annotations, vggss.json.")
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable as JSON ({error}). Download the file again.") from error
     if not isinstance(entries, list) or not entries:
-        raise ValueError(f"{path}: holds a {type(entries).__name__}; expected a list of entries, as VGG-SS has it.")
+        found = "an empty list" if entries == [] else f"a {type(entries).__name__}"
+        raise ValueError(f"{path}: holds {found}; expected a list of entries, as VGG-SS has it.")
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or not {"file", "class", "bbox"} <= set(entry):
             raise ValueError(f"{path}: entry {number} is {str(entry)[:80]}; expected one with file, class and bbox.")
@@ -279,6 +280,8 @@ def _is_box(box: object) -> bool:
 
 def _find_files(root: pathlib.Path, names: set[str]) -> dict[str, dict[str, pathlib.Path]]:
     """The files of these names in each folder of the layout; the first suffix named there wins."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder; expected one with frames and audio, or videos.")
     there = [name for name in LAYOUT if (root / name).is_dir()]
     if "videos" not in there and not {"frames", "audio"} <= set(there):
         raise FileNotFoundError(
