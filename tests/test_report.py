@@ -153,13 +153,13 @@ def test_metrics_are_found_where_the_notebook_wrote_them_also_after_the_folder_w
     notebook = v4.new_notebook(metadata={"papermill": ran})
     (tmp_path / "00_a.ipynb").write_text(nbformat.writes(notebook))
     (tmp_path / "00_a.json").write_text('{"metrics": {"iou": 0.25}}')
-    notebook.metadata.papermill.parameters.output_dir = str(tmp_path / "elsewhere")
+    notebook.metadata.papermill.parameters.output_dir = str(tmp_path / "else where #2")
     (tmp_path / "01_b.ipynb").write_text(nbformat.writes(notebook))
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "01_b.json").write_text('{"metrics": {"iou": 0.75}}')
+    (tmp_path / "else where #2").mkdir()
+    (tmp_path / "else where #2" / "01_b.json").write_text('{"metrics": {"iou": 0.75}}')
     found = soup(write_report(tmp_path))
     assert [cell.get_text() for cell in found.select("td.number")] == ["0.250", "", "0.750", ""]
-    assert [link["href"] for link in found.select("a")][1::2] == ["00_a.json", "elsewhere/01_b.json"]
+    assert [link["href"] for link in found.select("a")][1::2] == ["00_a.json", "else%20where%20%232/01_b.json"]
     assert "steps 7" in found.select_one("tr.notebook").get_text() and "/old" not in found.get_text()
 
 
@@ -298,14 +298,26 @@ def test_a_notebook_that_cannot_be_read_is_named_and_the_others_are_shown(tmp_pa
     (tmp_path / "00_broken.ipynb").write_text('{"cells": [')
     (tmp_path / "01_half.ipynb").write_text(nbformat.writes(v4.new_notebook(cells=[v4.new_code_cell("x = 1")])))
     whole = v4.new_notebook(cells=[v4.new_code_cell("x = 1", execution_count=1)])
-    for name in ("02_whole", "03_odd", "04_bare"):
+    for name in ("02_whole", "03_bare"):
         (tmp_path / f"{name}.ipynb").write_text(nbformat.writes(whole))
     (tmp_path / "02_whole.json").write_text(json.dumps({"metrics": {"iou": 0.5}}))
-    (tmp_path / "03_odd.json").write_text("[1]")
     rows = [row.get_text() for row in soup(write_report(tmp_path)).select("tr.notebook")]
     assert "00_broken.ipynb cannot be shown" in rows[0] and "did not run to its end" in rows[1]
-    assert "03_odd.ipynb cannot be shown" in rows[3]
-    assert all(word not in rows[i] for i in (2, 4) for word in ("cannot", "did not"))
+    assert all(word not in rows[i] for i in (2, 3) for word in ("cannot", "did not"))
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", '{"metrics": ', '{"seed": 1}', '{"metrics": {"iou": 1.0}, "intervals": {"iou": null}}']
+)
+def test_metrics_of_another_form_are_named_and_page_and_pictures_still_shown(tmp_path, text):
+    shown = v4.new_output("display_data", {"image/png": "iVBORw0K"})
+    cell = v4.new_code_cell("draw()", execution_count=1, outputs=[shown], metadata={"tags": ["report"]})
+    (tmp_path / "00_odd.ipynb").write_text(nbformat.writes(v4.new_notebook(cells=[cell])))
+    (tmp_path / "00_odd.json").write_text(text)
+    found = soup(write_report(tmp_path))
+    assert "00_odd.json is not what a notebook writes" in found.select_one("tr.notebook").get_text()
+    assert len(found.select("figure img")) == 1 and not found.select("td.number")
+    assert (tmp_path / "00_odd.html").is_file()
 
 
 def test_a_run_whose_report_fails_keeps_its_exit_code(tmp_path, monkeypatch, capsys):
@@ -331,7 +343,7 @@ def test_a_page_that_cannot_be_written_whole_leaves_the_old_one(tmp_path, monkey
     monkeypatch.setattr(reporting.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
         reporting._write(tmp_path / "page.html", "new")
-    assert (tmp_path / "page.html").read_text() == "old"
+    assert (tmp_path / "page.html").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nbformat
 from nbformat import NotebookNode
@@ -43,9 +44,9 @@ class _Entry:
     minutes: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
-    intervals: dict[str, list[float]] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     pictures: list[tuple[str, str, str]] = field(default_factory=list)  # title, PNG in base64, id of the cell
-    links: list[tuple[str, str]] = field(default_factory=list)  # words, file relative to the report
+    links: list[tuple[str, str]] = field(default_factory=list)  # words, address relative to the report
     trouble: str = ""
 
 
@@ -97,7 +98,7 @@ def _entry(path: Path, names: list[str], failure: str) -> _Entry:
     ran = notebook.metadata.get("papermill", {})
     parameters = dict(ran.get("parameters", {}))
     output_dir = Path(parameters.pop("output_dir", folder))
-    if output_dir == Path(ran.get("output_path", "")).parent:
+    if output_dir == Path(ran.get("output_path") or "").parent:
         output_dir = folder  # beside the notebook, as usual; the two may have been moved since
     entry = _Entry(name, title_of(notebook, otherwise=name), trouble=failure or _stopped(notebook))
     entry.links.append(("page", f"{name}.html"))
@@ -108,11 +109,20 @@ def _entry(path: Path, names: list[str], failure: str) -> _Entry:
         entry.minutes = ran["duration"] / 60 if ran.get("duration") is not None else None
     facts_file = output_dir / f"{name}.json"
     if facts_file.is_file():
-        facts = json.loads(facts_file.read_text(encoding="utf-8"))
-        entry.metrics, entry.intervals = facts.pop("metrics"), facts.pop("intervals", {})
-        entry.settings = facts | parameters
-        entry.links.append(("metrics as JSON", Path(os.path.relpath(facts_file, folder)).as_posix()))
+        entry.links.append(("metrics as JSON", quote(Path(os.path.relpath(facts_file, folder)).as_posix())))
+        try:
+            _add_facts(entry, json.loads(facts_file.read_text(encoding="utf-8")))
+        except Exception as error:  # a file of any content; page and pictures are whole nevertheless
+            told = f"{facts_file.name} is not what a notebook writes. {type(error).__name__}: {error}"
+            entry.trouble = "\n".join(part for part in (entry.trouble, told) if part)
     return entry
+
+
+def _add_facts(entry: _Entry, facts: dict[str, Any]) -> None:
+    """Take over what the notebook wrote: metrics, their intervals, and whatever else as settings."""
+    metrics, intervals = dict(facts.pop("metrics")), facts.pop("intervals", {})
+    entry.intervals = {name: (float(low), float(high)) for name, (low, high) in intervals.items()}
+    entry.metrics, entry.settings = metrics, facts | entry.settings
 
 
 def _stopped(notebook: NotebookNode) -> str:
@@ -188,5 +198,8 @@ def _figure(notebook: str, title: str, data: str, cell: str) -> str:
 def _write(path: Path, text: str) -> None:
     """All of it or nothing: a full disk must not leave half a page in place of a whole one."""
     partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
