@@ -184,7 +184,7 @@ def test_the_desk_adds_what_the_levels_say(two):
     assert np.allclose(heard, 0.5 * first + 0.25 * second + noise, atol=1e-6)
 
 
-@pytest.mark.parametrize("levels", [[[1.0]], [[1.0, -0.1]], [[1.0, float("nan")]], [1.0, 0.0]])
+@pytest.mark.parametrize("levels", [[[1.0]], [[1.0, -0.1]], [[1.0, float("nan")]], [[1.0, float("inf")]], [1.0, 0.0]])
 def test_levels_that_the_desk_does_not_have_are_refused(two, levels):
     desk = MixingDesk(Pretender(), VGGish.mini(), two)
     with pytest.raises(ValueError, match="expected settings of 2 levels, 0 or more, one for each of small-wood-bell"):

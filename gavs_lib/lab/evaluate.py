@@ -245,10 +245,11 @@ class MixingDesk:
             what is heard, float32 ``[N, samples]`` at 16 kHz, and the probabilities ``[N, T, H, W]`` on the CPU.
 
         Raises:
-            ValueError: a setting has not one level a toy, or a level is negative or not a number.
+            ValueError: a setting has not one level a toy, or a level is negative or not finite.
         """
         levels = np.asarray(levels, dtype=np.float32)
-        if levels.ndim != 2 or levels.shape[1] != len(self.names) or not (levels >= 0).all():
+        known = (levels >= 0) & np.isfinite(levels)
+        if levels.ndim != 2 or levels.shape[1] != len(self.names) or not known.all():
             raise ValueError(
                 f"levels are {levels.tolist()}; expected settings of {len(self.names)} levels, 0 or more, one for each "
                 f"of {', '.join(self.names)}."
