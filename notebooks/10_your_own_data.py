@@ -380,7 +380,8 @@ for folder in (pictures, sounds):
 # We compose twice: each object on its own, and with silent objects of other classes beside it, cut out by their masks. Any of them may be the one that stands in its own photograph, so that pasted edges do not tell who sounds.
 
 # %%
-stamp = [(file.as_posix(), file.stat().st_size) for folder in (pictures, sounds) for file in sorted(folder.rglob("*"))]
+places = (pictures, sounds, pictures.parent / "masks")
+stamp = [(file.as_posix(), file.stat().st_mtime_ns) for place in places for file in sorted(place.rglob("*"))]
 key = hashlib.sha256(repr([stamp, seed]).encode()).hexdigest()[:8]  # other material, another folder
 kinds = {"one object a picture": 0, f"{distractors} silent objects beside it": distractors}
 composed = {
