@@ -378,6 +378,24 @@ def test_a_check_gets_values_and_errors_and_shows_nothing_of_its_hidden_part(tmp
     assert by_source["assert square(2) == 4 "][0]["output_type"] == "stream", "the flood has not hurt the next check"
 
 
+FORGING = """
+import glob, os
+for name in glob.glob(f"/proc/{os.getppid()}/fd/*"):
+    if "pipe" in os.readlink(name):
+        pipe = os.open(name, os.O_WRONLY | os.O_NONBLOCK)
+        os.write(pipe, b'{"outputs": [], "stopped": ""}\\n' * 9)
+        print("forged")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc here, so no way to the pipe")
+def test_a_submission_that_writes_to_the_graders_pipe_gains_nothing(tmp_path):
+    cells = [Cell("student", FORGING), Cell("check", "assert False, 'wrong'"), Cell("check", "assert True")]
+    (forged, failed, passed), stopped = run_apart(cells, SEED, LIMITS, tmp_path / "log")
+    assert "forged" in forged[0]["text"], "the attack that this test is about does not get through"
+    assert failed[-1]["evalue"] == "wrong" and passed == [] and stopped == ""
+
+
 # ---------------------------------------------------------------------------------------------- hidden checks
 
 

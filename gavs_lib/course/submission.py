@@ -5,15 +5,17 @@ and where they name something of the student's, they get a value that was sent o
 the kernel and gets its result as text. So a submission that alters `assert`, NumPy or the checks themselves alters
 them in its own kernel only, and neither the text of the hidden checks nor the course's seed is ever in there.
 
-`run_apart` starts a process for this and stops it, with all that it started, when its time is up. This keeps accidents
-and ordinary tricks in. It is no prison: the code runs as the user who grades, can read that user's files, use the
-network and stop that user's processes. Against hostile code grade in a container or as a user of its own.
+`run_apart` starts a process for this and stops it, with all that it started, when its time is up. What that process
+tells is sealed, for a kernel of the same user can write to its pipe (through /proc). This keeps accidents and ordinary
+tricks in. It is no prison: the code runs as the user who grades, can read and change that user's files (the solutions
+among them), use the network and stop that user's processes.
 """
 
 import ast
 import builtins
 import contextlib
 import functools
+import hmac
 import io
 import json
 import logging
@@ -93,7 +95,7 @@ def run_apart(cells: list[Cell], seed: str, limits: Limits, log: Path) -> tuple[
         outputs: for each cell a list of Jupyter outputs; a check that did not come to its end has an error among them.
         stopped: in words why the whole was cut short; empty if it was not.
     """
-    token = os.urandom(16).hex()
+    token, secret = os.urandom(16).hex(), os.urandom(16).hex()
     outputs: list[list[dict]] = []
     timed_out = threading.Event()
     with tempfile.TemporaryDirectory(prefix="gavs-submission-", ignore_cleanup_errors=True) as folder:
@@ -116,13 +118,15 @@ def run_apart(cells: list[Cell], seed: str, limits: Limits, log: Path) -> tuple[
         timer.start()
         try:
             job = {"cells": [cell._asdict() for cell in cells], "seed": seed, "limits": asdict(limits)}
+            job["secret"] = secret
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(json.dumps(job).encode())
                 process.stdin.close()
             stopped = ""
             for line in process.stdout:  # one line a cell, so what was done before a kill is not lost
-                with contextlib.suppress(ValueError):
-                    done = json.loads(line)
+                seal, _, told = line.rstrip(b"\n").partition(b" ")
+                if hmac.compare_digest(seal, _seal(told, len(outputs), secret)):  # else a submission's forgery
+                    done = json.loads(told)
                     outputs.append(done["outputs"])
                     stopped = stopped or done["stopped"]
         finally:
@@ -137,6 +141,11 @@ def run_apart(cells: list[Cell], seed: str, limits: Limits, log: Path) -> tuple[
         lost = _error("NotRun", f"This cell was not run: {stopped}.")
         outputs += [[lost] for _ in cells[len(outputs) :]]
     return outputs, stopped
+
+
+def _seal(told: bytes, number: int, secret: str) -> bytes:
+    """What stands before the line of cell `number`: only who knows the secret can write it, and not twice."""
+    return hmac.new(secret.encode(), b"%d %b" % (number, told), "sha256").hexdigest().encode()
 
 
 def _environment(folder: Path, token: str) -> dict[str, str]:
@@ -426,18 +435,20 @@ def _limit(limits: Limits) -> None:
 
 
 def main() -> None:
-    """Read a job from stdin, write one line of JSON for each cell to stdout."""
+    """Read a job from stdin, write one sealed line of JSON for each cell to stdout."""
     job = json.loads(sys.stdin.read())
     limits = Limits(**job["limits"])
     _limit(limits)
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that prints may come between the lines
     kernel = Kernel(Path.cwd())
     os.environ["COURSE_SEED"] = job["seed"]  # after the kernel was started, which must not see it
     try:
         kernel.ready(limits.total_seconds)
-        for shown in run_cells([Cell(**cell) for cell in job["cells"]], kernel, limits):
-            print(json.dumps({"outputs": shown, "stopped": kernel.ended}), file=out, flush=True)
+        for number, shown in enumerate(run_cells([Cell(**cell) for cell in job["cells"]], kernel, limits)):
+            told = json.dumps({"outputs": shown, "stopped": kernel.ended}).encode()
+            out.write(b"%b %b\n" % (_seal(told, number, job["secret"]), told))
+            out.flush()
     finally:
         kernel.process.kill()
 
