@@ -7,6 +7,9 @@ import os
 import re
 import subprocess
 import sys
+from collections import defaultdict, namedtuple
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import nbformat
@@ -356,6 +359,8 @@ def test_a_check_gets_values_and_errors_and_shows_nothing_of_its_hidden_part(tmp
         "def leave(x):\n    raise SystemExit": "student",
         "leave(1)": "check",
         "assert nobody(1)": "check",
+        "def odd(x):\n    return object()": "student",
+        "odd(1)": "check",
         "for line in range(400_000): print(line)": "student",
         "assert square(2) == 4 ": "check",
     }
@@ -373,6 +378,10 @@ def test_a_check_gets_values_and_errors_and_shows_nothing_of_its_hidden_part(tmp
     assert failed["evalue"] == "Odd: mine" and "raise" in failed["traceback"][0] and "list" not in str(failed)
     assert by_source["leave(1)"][-1]["evalue"] == "SystemExit"
     assert by_source["assert nobody(1)"][0]["evalue"].startswith("name 'nobody' is not defined. Did the cell")
+    (failed,) = by_source["odd(1)"]
+    assert (
+        "a value of type object cannot be checked: give numbers" in failed["evalue"] and len(failed["traceback"]) == 1
+    )
     flood = by_source["for line in range(400_000): print(line)"]
     assert len(str(flood)) < 2_000_000 and "more was displayed than is kept" in flood[-1]["text"]
     assert by_source["assert square(2) == 4 "][0]["output_type"] == "stream", "the flood has not hurt the next check"
@@ -629,12 +638,31 @@ def test_plain_values_pass_from_the_kernel_to_the_checks_unchanged(value):
         assert got == value
 
 
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (Fraction(1, 16), 0.0625),
+        (Decimal("0.5"), 0.5),
+        (np.float32(0.5), 0.5),
+        (np.True_, True),
+        (defaultdict(bool, late=True), {"late": True}),
+        (namedtuple("Witness", "before after")(1, 2), (1, 2)),
+    ],
+    ids=str,
+)
+def test_what_passes_a_check_in_the_students_notebook_reaches_the_graders_as_the_plain_value(value, plain):
+    got = answers.decode(answers.encode(value))
+    assert type(got) is type(plain) and got == plain
+
+
 def test_objects_with_a_mind_of_their_own_do_not_pass():
     class Liar(float):
         def __eq__(self, other):
             return True
 
-    for value in (Liar(), object(), np.array([object()])):
+    got = answers.decode(answers.encode(Liar(3)))
+    assert type(got) is float and got == 3 and got != 4
+    for value in (object(), [object()], np.array([object()])):
         with pytest.raises(answers.AnswerError, match="cannot be checked"):
             answers.encode(value)
     endless: list = []

@@ -1,12 +1,15 @@
 """Answers on their way out of a student's kernel: values as text that can be read without running anything.
 
 The kernel calls `publish` and `call`; the checks, in another process, read what arrives with `decode`. Only plain
-values pass (numbers, texts, lists, tuples, sets, dictionaries, NumPy arrays, tensors): an object whose `==` always
-says yes arrives as an error, and pickles, which can carry code, are not used.
+values pass (numbers, texts, lists, tuples, sets, dictionaries, NumPy arrays, tensors), and what is derived from one
+arrives as the plain one: a defaultdict as a dict, a fraction as a float, a float whose `==` always says yes as the
+number it holds. Pickles, which can carry code, are not used.
 """
 
 import base64
 import json
+import numbers
+from decimal import Decimal
 
 import numpy as np
 import torch
@@ -65,22 +68,24 @@ def call(name: str, arguments: str) -> None:
 
 
 def _plain(value: object) -> object:
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    if isinstance(value, torch.Tensor):
-        return {"tensor": _numbers(value.detach().cpu().numpy())}
     if isinstance(value, np.generic):
         value = value.item()
-        if type(value) in (bool, int, float, str):
-            return value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, numbers.Real | Decimal):
+        return float(value)
+    if isinstance(value, torch.Tensor):
+        return {"tensor": _numbers(value.detach().cpu().numpy())}
     if isinstance(value, np.ndarray):
         return {"array": _numbers(value)}
-    if type(value) is dict:
+    if isinstance(value, dict):
         return {"dict": [[_plain(key), _plain(item)] for key, item in value.items()]}
     for name, kind in _COLLECTIONS.items():
-        if type(value) is kind:
+        if isinstance(value, kind):
             return {name: [_plain(item) for item in value]}
-    raise AnswerError(f"a {type(value).__name__} cannot be checked: give numbers, texts, lists, arrays or tensors.")
+    raise AnswerError(
+        f"a value of type {type(value).__name__} cannot be checked: give numbers, texts, lists, arrays or tensors."
+    )
 
 
 def _numbers(array: np.ndarray) -> list:

@@ -365,7 +365,7 @@ def _as_exception(failure: dict) -> Exception:
         with contextlib.suppress(TypeError):  # some cannot be made of a message
             error = known(message)
     # Before them stand a ruler and the frames of our own call, with the check's inputs.
-    error.frames = failure["traceback"][4:-1]
+    error.frames = [frame for frame in failure["traceback"][4:-1] if answers.__file__ not in frame]
     return error
 
 
