@@ -20,7 +20,7 @@ import torch
 from gavs_lib.course import answers
 from gavs_lib.course.__main__ import main
 from gavs_lib.course.assignments import SOURCES, AssignmentError, leaks, make_release, nbgrader_at_work, source_of
-from gavs_lib.course.grade import collect, grade, grades_table, read, restore
+from gavs_lib.course.grade import collect, grade, grades_table, read, restore, strays
 from gavs_lib.course.submission import Cell, Limits, run_apart
 from gavs_lib.course.sync import generate
 
@@ -585,12 +585,16 @@ def test_collecting_takes_files_and_folders_and_tells_names_apart_that_look_alik
     (tmp_path / "zip" / "work.zip").write_text("")
     (tmp_path / "link.ipynb").symlink_to(tmp_path / "ann b.ipynb")
     (tmp_path / "list.txt").write_text("")
+    (tmp_path / "bo.IPYNB").write_text("{}")
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "._hearing.ipynb").write_text("{}")
     found = {one.student: one for one in collect(tmp_path, "hearing")}
-    assert set(found) == {"ann b", "ann_b", "zip", "link"}
+    assert set(found) == {"ann b", "ann_b", "bo", "zip", "link"}
     assert found["ann_b"].path == tmp_path / "ann_b" / "deep" / "hearing.ipynb"
     assert found["ann b"].page == "ann_b" and re.fullmatch(r"ann_b-[0-9a-f]{8}", found["ann_b"].page)
     assert found["zip"].remark == "no notebook in its folder (work.zip)"
     assert found["link"].remark == "is a link, not a file"
+    assert strays(tmp_path) == ["list.txt"]
 
 
 def test_a_folder_without_submissions_is_refused(tmp_path):

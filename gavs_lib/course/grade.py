@@ -59,7 +59,8 @@ def collect(folder: Path, name: str) -> list[Submission]:
     """Find the submissions in a folder, one a student, sorted by name.
 
     `STUDENT.ipynb`, or a folder `STUDENT/` with one notebook anywhere in it; among several the one called NAME.ipynb
-    counts. Hidden files and folders (.ipynb_checkpoints) are passed over, links are not followed.
+    counts. Hidden files and folders (.ipynb_checkpoints, __MACOSX) are passed over, links are not followed. Other files
+    beside the submissions belong to nobody: see `strays`.
 
     Raises:
         AssignmentError: there is no such folder, or it holds no submission.
@@ -68,8 +69,8 @@ def collect(folder: Path, name: str) -> list[Submission]:
         raise AssignmentError(f"{folder}: no such folder of submissions")
     found: dict[str, Submission] = {}
     for entry in sorted(folder.iterdir()):
-        student = entry.stem if entry.suffix == ".ipynb" else entry.name
-        if entry.name.startswith(".") or not (entry.suffix == ".ipynb" or entry.is_dir()):
+        student = entry.stem if _is_notebook(entry) else entry.name
+        if _is_hidden(entry.name) or not (_is_notebook(entry) or entry.is_dir()):
             continue
         if student in found:
             found[student] = Submission(student, None, f"handed in twice: {student}.ipynb and {student}/; keep one")
@@ -91,10 +92,24 @@ def collect(folder: Path, name: str) -> list[Submission]:
     return list(found.values())
 
 
+def strays(folder: Path) -> list[str]:
+    """Names of files in a folder of submissions that are none: an archive nobody unpacked, a platform's own list."""
+    files = [path for path in sorted(folder.iterdir()) if not path.is_dir()]
+    return [path.name for path in files if not _is_notebook(path) and not _is_hidden(path.name)]
+
+
+def _is_notebook(path: Path) -> bool:
+    return path.suffix.lower() == ".ipynb"
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"  # the latter in archives made on macOS
+
+
 def _in_folder(folder: Path, name: str) -> Submission:
     inside = [path for path in sorted(folder.rglob("*")) if not path.is_symlink() and path.is_file()]
-    inside = [path for path in inside if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
-    notebooks = [path for path in inside if path.suffix == ".ipynb"]
+    inside = [path for path in inside if not any(map(_is_hidden, path.relative_to(folder).parts))]
+    notebooks = [path for path in inside if _is_notebook(path)]
     named = [path for path in notebooks if path.stem == name]
     if len(named or notebooks) == 1:
         return Submission(folder.name, (named or notebooks)[0])
@@ -254,6 +269,8 @@ def grade(
             _write_page(submission, course, config, pages / f"{submission.page}.html")
     _write_csv(build / "grades.csv", submissions, most)
     print("\n" + grades_table(submissions, most))
+    if strays(folder):
+        print(f"\nnot graded, for neither notebooks nor folders: {', '.join(strays(folder))}")
     return submissions
 
 
