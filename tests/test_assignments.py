@@ -315,7 +315,7 @@ def test_damaged_submissions_are_named_and_hinder_nobody(graded, build):
         "broken": "not a notebook that can be read (NotJSONError)",
         "empty": "no notebook in its folder (empty)",
         "several": "several notebooks (a.ipynb, b.ipynb), expected one hearing.ipynb",
-        "other": "another notebook: no answer cell of this assignment is in it",
+        "other": "another notebook, or a copy of its text: no answer cell of this assignment is in it",
         "twice": "handed in twice: twice.ipynb and twice/; keep one",
     }
     assert "Not graded: no notebook in its folder" in page(build, graded["empty"])
@@ -574,6 +574,21 @@ def test_restoring_keeps_answers_and_added_cells_and_puts_the_rest_back(released
     again, _ = restore(ours, theirs)
     order = [cell.metadata.nbgrader.grade_id for cell in again.cells if "nbgrader" in cell.metadata]
     assert order == [cell.metadata.nbgrader.grade_id for cell in ours.cells if "nbgrader" in cell.metadata]
+
+
+def test_an_answer_in_a_fresh_cell_counts_when_its_own_cell_was_deleted(released):
+    ours = nbformat.read(released, as_version=4)
+    theirs = filled(released, {"task2": "two"})
+    theirs.cells[theirs.cells.index(cell_of(theirs, "task1"))] = nbformat.v4.new_code_cell("boundary_iou = mine")
+    theirs.cells.remove(cell_of(theirs, "task3_why"))
+    whole, altered = restore(ours, theirs)
+    assert altered == ["task1 deleted", "task3_why deleted"]
+    before_check = whole.cells[: whole.cells.index(cell_of(whole, "task1_visible"))]
+    answers_to_task1 = [
+        cell.source for cell in before_check if "boundary_iou" in cell.source and cell.cell_type == "code"
+    ]
+    assert answers_to_task1 == ["boundary_iou = mine"]
+    assert cell_of(whole, "task3_why").source == cell_of(ours, "task3_why").source, "nbgrader wants what a person marks"
 
 
 def test_collecting_takes_files_and_folders_and_tells_names_apart_that_look_alike(tmp_path):

@@ -141,9 +141,9 @@ def read(path: Path) -> NotebookNode:
 def restore(released: NotebookNode, submitted: NotebookNode) -> tuple[NotebookNode, list[str]]:
     """The released notebook with the submission's answers, and its added cells where they stood.
 
-    Cells are known by nbgrader's id. Those that were deleted come back, those that were changed though locked are as
-    released, the order is that of the release. Of two cells with one id (a cell that was split or copied) the first is
-    the answer and the other an added cell.
+    Cells are known by nbgrader's id. Locked ones that were deleted or changed are as released, the order is that of the
+    release. A deleted answer cell does not come back: its stub would undo an answer in an added cell. Of two cells with
+    one id (a cell that was split or copied) the first is the answer and the other an added cell.
 
     Returns:
         The notebook, and in words what was altered that should not have been.
@@ -165,7 +165,7 @@ def restore(released: NotebookNode, submitted: NotebookNode) -> tuple[NotebookNo
             new = nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
             added[place].append(new(cell.source))
     if not any(is_solution(ours[name]) for name in texts):
-        raise AssignmentError("another notebook: no answer cell of this assignment is in it")
+        raise AssignmentError("another notebook, or a copy of its text: no answer cell of this assignment is in it")
 
     altered = []
     cells = list(added[""])
@@ -173,6 +173,8 @@ def restore(released: NotebookNode, submitted: NotebookNode) -> tuple[NotebookNo
         cell = nbformat.from_dict(cell)
         if name not in texts:
             altered.append(f"{name} deleted")
+            if is_solution(cell) and not is_grade(cell):
+                continue
         elif is_solution(cell):
             cell.source = texts[name]
         elif texts[name].strip() != cell.source.strip():
@@ -313,8 +315,8 @@ def _grade_one(submission: Submission, released: NotebookNode, course: CourseDir
         sheet = book.find_submission_notebook(target.stem, course.assignment_id, submission.page)
         submission.points |= _by_task({mark.name: mark.score for mark in sheet.grades})
     submission.state = "cut short" if stopped else "graded"
-    restored = f"locked cells put back: {', '.join(altered)}" if altered else ""
-    submission.remark = "; ".join(part for part in (stopped, restored) if part)
+    changes = f"altered cells: {', '.join(altered)}" if altered else ""
+    submission.remark = "; ".join(part for part in (stopped, changes) if part)
 
 
 def _by_task(scores: dict[str, float]) -> dict[str, float]:
