@@ -544,6 +544,26 @@ def test_without_a_seed_grading_refuses_and_says_why(submissions, tmp_path, monk
     assert not (tmp_path / "build").exists()
 
 
+def test_an_interrupted_grading_keeps_what_was_graded(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "handed in"
+    folder.mkdir()
+    for student in ("ann", "bo", "cy"):
+        (folder / f"{student}.ipynb").write_text("{")
+
+    def stop_at_the_second(submission, *_):
+        if submission.student == "bo":
+            raise KeyboardInterrupt
+        submission.state = "graded"
+
+    monkeypatch.setenv("COURSE_SEED", SEED)
+    monkeypatch.setattr("gavs_lib.course.grade._grade_one", stop_at_the_second)
+    monkeypatch.setattr("gavs_lib.course.grade._write_page", lambda *_: None)
+    assert main(["grade", str(folder), "--build", str(tmp_path / "build")]) == 130
+    assert "interrupted; who was graded by then stands in" in capsys.readouterr().err
+    with open(tmp_path / "build" / "grades.csv", newline="") as file:
+        assert [row["student"] for row in csv.DictReader(file)] == ["ann"]
+
+
 def test_grading_removes_nothing_but_an_earlier_grading(submissions, tmp_path):
     (tmp_path / "feedback").mkdir()
     (tmp_path / "feedback" / "letters.txt").write_text("mine")

@@ -228,7 +228,7 @@ def grade(
 
     Writes `build`/grades.csv, `build`/feedback/STUDENT.html and `build`/grading.log, and leaves nbgrader's course
     with its gradebook in `build`/course (hidden checks included: for instructors only). What an earlier call left
-    there is replaced.
+    there is replaced. The table grows with every submission, so what was graded before an interruption is kept.
 
     Args:
         folder: see `collect`.
@@ -255,6 +255,7 @@ def grade(
     for old in (pages, root):
         if old.exists():
             shutil.rmtree(old)
+    (build / "grades.csv").unlink(missing_ok=True)
     pages.mkdir(parents=True)
     with nbgrader_at_work(log):
         course = make_course(source, root.resolve())
@@ -269,7 +270,7 @@ def grade(
             submission.points = dict.fromkeys(most, 0.0)
             _grade_one(submission, released, course, config)
             _write_page(submission, course, config, pages / f"{submission.page}.html")
-    _write_csv(build / "grades.csv", submissions, most)
+            _write_csv(build / "grades.csv", submissions[:number], most)  # each time: a run that is killed loses one
     print("\n" + grades_table(submissions, most))
     if strays(folder):
         print(f"\nnot graded, for neither notebooks nor folders: {', '.join(strays(folder))}")
@@ -403,5 +404,8 @@ def main(argv: list[str] | None = None) -> int:
     except AssignmentError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"interrupted; who was graded by then stands in {chosen.build / 'grades.csv'}", file=sys.stderr)
+        return 130
     print(f"\npoints: {chosen.build / 'grades.csv'}; feedback: {chosen.build / 'feedback'}")
     return 0
