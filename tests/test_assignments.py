@@ -20,7 +20,7 @@ import torch
 from gavs_lib.course import answers
 from gavs_lib.course.__main__ import main
 from gavs_lib.course.assignments import SOURCES, AssignmentError, leaks, make_release, nbgrader_at_work, source_of
-from gavs_lib.course.grade import collect, grade, grades_table, read, restore, strays
+from gavs_lib.course.grade import collect, grade, grades_table, read, restore, strays, try_own_answers
 from gavs_lib.course.submission import Cell, Limits, run_apart
 from gavs_lib.course.sync import generate
 
@@ -221,10 +221,7 @@ def submissions(released, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("handed in")
     solved = answers_of()
     (folder / "Sol Ved_1").mkdir()
-    whole = nbformat.read(released, as_version=4)  # with its figures: the page as most will hand it in
-    for name, text in solved.items():
-        cell_of(whole, name).source = text
-    nbformat.write(whole, folder / "Sol Ved_1" / "hearing.ipynb")
+    nbformat.write(filled(released, solved), folder / "Sol Ved_1" / "hearing.ipynb")
     nbformat.write(filled(released, {}), folder / "untouched.ipynb")
     nbformat.write(filled(released, WRONG), folder / "wrong.ipynb")
 
@@ -558,6 +555,7 @@ def test_an_interrupted_grading_keeps_what_was_graded(tmp_path, monkeypatch, cap
     monkeypatch.setenv("COURSE_SEED", SEED)
     monkeypatch.setattr("gavs_lib.course.grade._grade_one", stop_at_the_second)
     monkeypatch.setattr("gavs_lib.course.grade._write_page", lambda *_: None)
+    monkeypatch.setattr("gavs_lib.course.grade.try_own_answers", lambda *_: None)
     assert main(["grade", str(folder), "--build", str(tmp_path / "build")]) == 130
     assert "interrupted; who was graded by then stands in" in capsys.readouterr().err
     with open(tmp_path / "build" / "grades.csv", newline="") as file:
@@ -570,6 +568,23 @@ def test_grading_removes_nothing_but_an_earlier_grading(submissions, tmp_path):
     with pytest.raises(AssignmentError, match="feedback is not from an earlier grading: remove it, or choose another"):
         grade(submissions, "hearing", tmp_path, SEED)
     assert (tmp_path / "feedback" / "letters.txt").exists() and not (tmp_path / "course").exists()
+
+
+def test_a_mistake_in_a_hidden_check_is_found_before_anybody_is_graded(tmp_path):
+    head = (
+        '# %% nbgrader={"grade": false, "grade_id": "task1", "locked": false, "schema_version": 3, "solution": true}\n'
+    )
+    check = head.replace('"grade": false', '"grade": true, "points": 1').replace('"task1"', '"task1_hidden"')
+    check = check.replace('"locked": false', '"locked": true').replace('"solution": true', '"solution": false')
+    source = tmp_path / "sums.py"
+    text = f"{head}total = 1 + 1\n\n{check}### BEGIN HIDDEN TESTS\nassert total == 2, 'two'\n### END HIDDEN TESTS\n"
+    source.write_text(text)
+    try_own_answers(source, SEED, LIMITS, tmp_path / "log")
+    source.write_text(text.replace("total == 2", "total == 3"))
+    with pytest.raises(
+        AssignmentError, match=r"sums.py: its own answers do not pass task1_hidden .*\(hidden check\) two"
+    ):
+        try_own_answers(source, SEED, LIMITS, tmp_path / "log")
 
 
 # ------------------------------------------------------------------------------------------------------ parts

@@ -30,6 +30,7 @@ from traitlets.config import Config
 
 from gavs_lib.course.assignments import BUILD, AssignmentError, make_course, nbgrader_at_work, source_of
 from gavs_lib.course.submission import Cell, Limits, run_apart
+from gavs_lib.course.sync import generate
 
 SEED_VARIABLE = "COURSE_SEED"
 MOST_BYTES = 20 * 2**20  # of a submitted file
@@ -210,15 +211,40 @@ class ExecuteApart(NbGraderPreprocessor):
     log_file = Unicode(os.devnull).tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
-        code = [cell for cell in nb.cells if cell.cell_type == "code"]
-        roles = ["check" if _is_check(cell) else "setup" if is_locked(cell) else "student" for cell in code]
         limits = Limits(self.cell_seconds, self.total_seconds, self.memory_gb)
-        cells = [Cell(role, cell.source) for role, cell in zip(roles, code)]
-        outputs, stopped = run_apart(cells, self.seed, limits, Path(self.log_file))
-        for cell, shown in zip(code, outputs):
-            cell.outputs = [nbformat.from_dict(output) for output in shown]
-        nb.metadata["gavs"] = {"stopped": stopped}
+        nb.metadata["gavs"] = {"stopped": _run(nb, self.seed, limits, Path(self.log_file))}
         return nb, resources
+
+
+def _run(notebook: NotebookNode, seed: str, limits: Limits, log: Path) -> str:
+    """Fill in the outputs of a notebook that has the hidden checks; returns why it was cut short, or nothing."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    roles = ["check" if _is_check(cell) else "setup" if is_locked(cell) else "student" for cell in code]
+    outputs, stopped = run_apart([Cell(role, cell.source) for role, cell in zip(roles, code)], seed, limits, log)
+    for cell, shown in zip(code, outputs):
+        cell.outputs = [nbformat.from_dict(output) for output in shown]
+    return stopped
+
+
+def try_own_answers(source: Path, seed: str, limits: Limits, log: Path) -> None:
+    """Run an assignment's own answers as if they were handed in.
+
+    Else a mistake in a hidden check, a broken installation or limits too tight for this machine would cost every
+    student points, and look like the students' fault.
+
+    Raises:
+        AssignmentError: they do not pass its checks here.
+    """
+    notebook = generate(source)
+    stopped = _run(notebook, seed, limits, log)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []) if is_locked(cell) else []:
+            if output.output_type == "error":
+                reason = (stopped or output.evalue).rstrip(".")
+                raise AssignmentError(
+                    f"{source.name}: its own answers do not pass {_id(cell)} on this machine: {reason}. Nobody was "
+                    f"graded. Is there a mistake in that cell, is a limit too tight, or does {log} say more?"
+                )
 
 
 def grade(
@@ -237,8 +263,8 @@ def grade(
         limits: what each submission may use.
 
     Raises:
-        AssignmentError: no seed, no such assignment or folder, or something else lies where the results go; nothing
-            has been written.
+        AssignmentError: no seed, no such assignment or folder, something else lies where the results go, or the
+            assignment's own answers do not pass; the results of an earlier grading are still there.
     """
     if not seed:
         raise AssignmentError(
@@ -252,6 +278,10 @@ def grade(
     for old in (root, pages):
         if old.exists() and not (root / "gradebook.db").exists():
             raise AssignmentError(f"{old} is not from an earlier grading: remove it, or choose another --build")
+    limits = limits or Limits()
+    print(f"trying the checks with the answers of {source.name}", flush=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    try_own_answers(source, seed, limits, log)
     for old in (pages, root):
         if old.exists():
             shutil.rmtree(old)
@@ -259,7 +289,7 @@ def grade(
     pages.mkdir(parents=True)
     with nbgrader_at_work(log):
         course = make_course(source, root.resolve())
-        config = _config(seed, limits or Limits(), log)
+        config = _config(seed, limits, log)
         released = nbformat.read(_notebook(course, course.release_directory, "."), as_version=4)
         with Gradebook(course.db_url) as book:
             most = _by_task(
