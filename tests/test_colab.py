@@ -98,10 +98,17 @@ def test_a_missing_package_that_wants_another_numpy_is_refused_and_numpy_stays(p
     session = Session(tmp_path, lacks="tqdm")
     wheel(session.index, "tqdm", "4.99", requires="numpy>=99")
     wheel(session.index, "numpy", "99.0")
-    done = session.run(ON_COLAB + colab.cell(project(tmp_path, published.as_uri(), "v9")))
+    cell = ON_COLAB + colab.cell(project(tmp_path, published.as_uri(), "v9"))
+    done = session.run(cell)
     assert done.returncode != 0
     assert "RuntimeError: pip could not install tqdm>=" in done.stderr
     assert not list(session.own.glob("numpy*"))
+
+    wheel(session.index, "tqdm", "4.99")
+    (session.own / "left-1.0.dist-info").mkdir()  # by an installation that broke off
+    done = session.run(cell)
+    assert done.returncode == 0, done.stderr
+    assert (session.own / "tqdm.py").exists(), "run again, the cell adds what it could not add before"
 
 
 def test_what_is_there_in_another_version_than_tested_is_named_and_left(monkeypatch, capsys):

@@ -35,6 +35,7 @@ _INSTALL = """\
     SOURCE = "git+{repository}@{tag}"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", SOURCE], check=True)
     importlib.invalidate_caches()
+if "google.colab" in sys.modules:
     from gavs_lib.course.colab import install_missing
 
     install_missing()
@@ -58,7 +59,8 @@ def install_missing() -> list[str]:
         RuntimeError: pip could not; its own words stand above.
     """
     wanted = _requirements()
-    installed = {_normal(each.metadata["Name"]): each.version for each in importlib.metadata.distributions()}
+    known = [each for each in importlib.metadata.distributions() if each.metadata["Name"]]  # else: a broken rest
+    installed = {_normal(each.metadata["Name"]): each.version for each in known}
     missing = [text for name, text in wanted.items() if name not in installed]
     if missing:
         with tempfile.TemporaryDirectory() as folder:
