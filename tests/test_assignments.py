@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -206,9 +207,11 @@ held = predicted
 print("seed:", os.environ.get("COURSE_SEED"), "points: 20")
 """
 
-KILLING = """
+LEFT_BEHIND = f"left-behind-by-{os.getpid()}"  # another run of these tests on this machine has its own
+
+KILLING = f"""
 import os, signal, subprocess, sys
-subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "left-behind"], start_new_session=True)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "{LEFT_BEHIND}"], start_new_session=True)
 
 def swap_gain(played, toys):
     os.kill(os.getppid(), signal.SIGKILL)
@@ -303,7 +306,8 @@ def test_loops_memory_and_tampering_cost_their_author_only(graded, build):
 
 def test_nothing_that_a_submission_started_is_left_behind(graded):
     told = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-    assert "left-behind" not in told and "gavs_lib.course.submission" not in told
+    ours = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+    assert LEFT_BEHIND not in told and not any("gavs_lib.course.submission" in line for line in ours)
 
 
 def test_damaged_submissions_are_named_and_hinder_nobody(graded, build):
