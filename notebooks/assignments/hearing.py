@@ -469,7 +469,7 @@ for kind in ("gavs", "gavs_deaf"):
 # Note who the deaf twin is here: it was trained with silence and now hears for the first time. Its gain need not be 0, but it has no reason to point in one direction.
 #
 # ## Hand in
-# *Restart kernel and run all cells*, save, and hand in this file. If you work on parts only, leave the other answers as they are: each task is graded by itself.
+# *Restart kernel and run all cells*, save, and hand in this file. If you work on parts only, leave the other answers as they are: each task is graded by itself. (*Run all* then stops at the first of them; run the cells behind it one by one.)
 #
 # ## References
 # - B. Cheng, R. Girshick, P. Dollár, A. Berg, A. Kirillov, *Boundary IoU: Improving Object-Centric Image Segmentation Evaluation*, CVPR 2021.
