@@ -1,13 +1,15 @@
-"""Bottleneck adapters (Houlsby et al. 2019), and the wrapper that puts one behind an MLP of SAM.
+"""Bottleneck adapters (Houlsby et al. 2019), and the wrappers that put one behind an MLP or an attention of SAM.
 
 GAVS uses them twice: behind the MLPs of the image encoder's later blocks, and as ColA behind the MLPs of the mask
-decoder (eq. 4). The wrapper keeps SAM's key names, so an official checkpoint loads before and after wrapping:
-`...mlp.lin1.weight` stays what it was, and the adapter's own parameters stand beside it as `...mlp.adapter.*`.
+decoder (eq. 4); its ablation also puts them behind the decoder's attentions. The wrappers keep SAM's key names, so an
+official checkpoint loads before and after wrapping: `...mlp.lin1.weight` stays what it was, and the adapter's own
+parameters stand beside it as `...mlp.adapter.*`.
 """
 
 from collections.abc import Callable
 
 from segment_anything.modeling.common import MLPBlock
+from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 
 
@@ -54,4 +56,26 @@ class AdaptedMLP(MLPBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
+        return y + self.adapter(y)
+
+
+class AdaptedAttention(Attention):
+    """An attention of SAM's mask decoder followed by an adapter: y + adapter(y), where y = attention(q, k, v).
+
+    It takes over the projections of `attention` as `AdaptedMLP` does those of an MLP.
+
+    Args:
+        attention: of a two-way layer.
+        adapter: module from [..., dim] to [..., dim]; should return zeros at first.
+    """
+
+    def __init__(self, attention: Attention, adapter: nn.Module) -> None:
+        nn.Module.__init__(self)  # not Attention's: the layers exist already
+        self.num_heads = attention.num_heads
+        self.q_proj, self.k_proj, self.v_proj = attention.q_proj, attention.k_proj, attention.v_proj
+        self.out_proj = attention.out_proj
+        self.adapter = adapter
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        y = super().forward(q=q, k=k, v=v)
         return y + self.adapter(y)

@@ -8,7 +8,7 @@ import torch
 from segment_anything.modeling import MaskDecoder
 from torch import Tensor, nn
 
-from gavs_lib.adapters import AdaptedMLP, BottleneckAdapter
+from gavs_lib.adapters import AdaptedAttention, AdaptedMLP, BottleneckAdapter
 
 
 def install_cola(mask_decoder: MaskDecoder, width: int) -> None:
@@ -23,6 +23,34 @@ def install_cola(mask_decoder: MaskDecoder, width: int) -> None:
     """
     for layer in mask_decoder.transformer.layers:
         layer.mlp = AdaptedMLP(layer.mlp, BottleneckAdapter(mask_decoder.transformer_dim, width, nn.GELU))
+
+
+def install_attention_adapters(mask_decoder: MaskDecoder, av_width: int, va_width: int) -> None:
+    """Put bottlenecks like ColA's behind the cross-modal attentions of every two-way layer, in place.
+
+    What ColA is compared with (Table 5, c and d). The paper does not say where in the attention its adapters sit;
+    behind it is our reading.
+
+    Args:
+        mask_decoder: SAM's.
+        av_width: bottleneck behind the attention from tokens to image, CMA of eq. 3; 0: none.
+        va_width: bottleneck behind the attention from image to tokens, CMA of eq. 6; 0: none.
+    """
+    for layer in mask_decoder.transformer.layers:
+        for name, width in (("cross_attn_token_to_image", av_width), ("cross_attn_image_to_token", va_width)):
+            if width:
+                adapter = BottleneckAdapter(mask_decoder.transformer_dim, width, nn.GELU)
+                setattr(layer, name, AdaptedAttention(getattr(layer, name), adapter))
+
+
+def train_whole_decoder(mask_decoder: MaskDecoder) -> None:
+    """Let all of a mask decoder train that a loss on masks reaches (Table 5, b: fine-tune).
+
+    The head that estimates the IoU, and those of the three mask tokens that are not read, stay frozen.
+    """
+    mask_decoder.requires_grad_(True)
+    mask_decoder.iou_prediction_head.requires_grad_(False)
+    mask_decoder.output_hypernetworks_mlps[1:].requires_grad_(False)
 
 
 def decode_masks(

@@ -17,8 +17,8 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from gavs_lib.adapters import AdaptedMLP, BottleneckAdapter
-from gavs_lib.decoder import decode_masks, install_cola
+from gavs_lib.adapters import AdaptedAttention, AdaptedMLP, BottleneckAdapter
+from gavs_lib.decoder import decode_masks, install_attention_adapters, install_cola, train_whole_decoder
 from gavs_lib.prompt import NOISE_FORMS, SemanticAwareAudioPrompt
 
 
@@ -33,6 +33,10 @@ class GAVSConfig:
         adapter_width: bottleneck of the visual adapters (*release*: 128; not printed). 0: none of them, and the
             LayerNorms stay frozen too (the paper's Table 5, row h); `tune_from` then only says where the prefix ends.
         cola_width: bottleneck of ColA (*release*: 128; not printed). 0: the decoder stays SAM's (Table 5, row a).
+        av_width: bottleneck of adapters behind the decoder's attention from tokens to image (row c; GAVS has none: 0).
+        va_width: likewise behind its attention from image to tokens (row d). Rows c and d go without ColA, row f has
+            all three (*paper*; the widths *ours*).
+        whole_decoder: SAM's own mask decoder trains (row b, without ColA; see `train_whole_decoder`).
         cue: the visual cue F_C is part of the prompt (*paper*; absent in the release).
         noise: form of the adaptive noise F_N, "parameter" (*paper*, read literally), "gaussian" (*ours*) or "none".
         noise_dim: d_N (*ours*; not printed).
@@ -51,11 +55,14 @@ class GAVSConfig:
     prompt_hidden: int = 512
     audio_dim: int = 128
     mask_embedding_residual: bool = False
+    av_width: int = 0
+    va_width: int = 0
+    whole_decoder: bool = False
 
     def __post_init__(self) -> None:
         if self.noise not in NOISE_FORMS:
             raise ValueError(f"noise is {self.noise!r}; expected one of {', '.join(NOISE_FORMS)}.")
-        for name in ("adapter_width", "cola_width"):
+        for name in ("adapter_width", "cola_width", "av_width", "va_width"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 (leave it out) or a positive width.")
 
@@ -66,12 +73,13 @@ class Output(NamedTuple):
     Attributes:
         mask_logits: [B, T, 4S/patch, 4S/patch]; sigmoid gives the probability that a pixel belongs to what sounds.
         visual_cue: F_C, [B, T, audio_dim], for the semantic loss; None for models without a cue.
-        iou: [B, T], SAM's frozen estimate of the mask's quality (never trained on sound: a hint at most).
+        iou: [B, T], SAM's frozen estimate of the mask's quality (never trained on sound: a hint at most); None for
+            models without SAM's decoder.
     """
 
     mask_logits: Tensor
     visual_cue: Tensor | None
-    iou: Tensor
+    iou: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -108,9 +116,10 @@ class TrainableSummary:
 
 
 class FrozenSAM(nn.Module):
-    """A frozen SAM with visual adapters and ColA, for clips: the part that GAVS and SAM-Fusion have in common.
+    """A frozen SAM with visual adapters and a tuned decoder, for clips: what GAVS and the baselines have in common.
 
-    A subclass defines `listen`, which says what the sound does before the decoder.
+    A subclass defines `listen`, which says what the sound does before the decoder; or, where SAM's decoder has no
+    part in it, its own `forward`.
 
     The SAM given is changed in place (frozen, its MLPs wrapped) and belongs to the model from then on; for an untouched
     one, build another. `prefix` is the activation that enters block `tune_from`. Everything before it is frozen, so it
@@ -118,7 +127,7 @@ class FrozenSAM(nn.Module):
 
     Args:
         sam: from `build_sam`.
-        config: tune_from, adapter_width, cola_width, audio_dim and mask_embedding_residual are used here. None: the
+        config: all but the settings of the prompt (cue, noise, noise_dim, prompt_hidden) are used here. None: the
             defaults.
         adapter: the user's own visual adapters: called with the encoder's width, once per tuned block, it returns a
             module from [N, H, W, dim] to [N, H, W, dim], whose output is added to that of the block's MLP. Or such a
@@ -129,7 +138,9 @@ class FrozenSAM(nn.Module):
         ValueError: a SAM that carries adapters already, `tune_from` outside 0..depth, or an adapter for a width of 0.
     """
 
-    framewise = True  # each frame is segmented by itself: a batch may leave frames out, or mix those of several clips
+    # Each frame is segmented by itself: a batch may leave frames out, or mix those of several clips. A model that says
+    # False gets whole clips, and `frame_valid` [B, T] beside them: which frames exist.
+    framewise = True
 
     def __init__(
         self,
@@ -141,7 +152,7 @@ class FrozenSAM(nn.Module):
         config = config or GAVSConfig()
         if adapter is not None and not config.adapter_width:
             raise ValueError("adapter_width is 0, so no block is adapted, yet an adapter was given; leave out one.")
-        if any(isinstance(module, AdaptedMLP) for module in sam.modules()):
+        if any(isinstance(module, AdaptedMLP | AdaptedAttention) for module in sam.modules()):
             raise ValueError("This SAM carries adapters already, from another model; build a new one with build_sam.")
         encoder = sam.image_encoder
         depth = len(encoder.blocks)
@@ -164,6 +175,9 @@ class FrozenSAM(nn.Module):
                 block.norm2.requires_grad_(True)
         if config.cola_width:
             install_cola(sam.mask_decoder, config.cola_width)
+        install_attention_adapters(sam.mask_decoder, config.av_width, config.va_width)
+        if config.whole_decoder:
+            train_whole_decoder(sam.mask_decoder)
 
     def listen(
         self, image_embedding: Tensor, audio: Tensor, visible: Tensor | None
@@ -187,22 +201,12 @@ class FrozenSAM(nn.Module):
         Raises:
             ValueError: shapes that do not fit this SAM or each other.
         """
-        if prefix is None:
-            if images is None:
-                raise ValueError("Neither images nor a prefix was given; the model needs one of them.")
-            prefix = self.encode_prefix(images)
-        else:
-            self._expect_prefix(prefix)
-        clips, frames = prefix.shape[:2]
-        self._expect("audio", audio, (clips, frames, self.config.audio_dim))
-        if visible is not None:
-            self._expect("visible", visible, tuple(prefix.shape[:4]))
-            visible = visible.flatten(0, 1)
-
+        image_embedding, audio, visible = self._encode(images, audio, prefix, visible)
+        clips, frames = audio.shape[:2]
         # All frames of all clips go through together: [B, T, ...] -> [B*T, ...]
-        image_embedding = self._finish_encoding(prefix.flatten(0, 1))
-        audio = audio.flatten(0, 1).to(self.sam.pixel_mean.dtype)
-        image_embedding, tokens, visual_cue = self.listen(image_embedding, audio, visible)
+        image_embedding, tokens, visual_cue = self.listen(
+            image_embedding.flatten(0, 1), audio.flatten(0, 1), None if visible is None else visible.flatten(0, 1)
+        )
         with torch.autocast(image_embedding.device.type, enabled=False):  # half precision would blur SAM's phases
             image_pe = self.sam.prompt_encoder.get_dense_pe()
         _, dense_prompt = self.sam.prompt_encoder(None, None, None)
@@ -214,6 +218,23 @@ class FrozenSAM(nn.Module):
             None if visual_cue is None else visual_cue.unflatten(0, (clips, frames)),
             iou.unflatten(0, (clips, frames)),
         )
+
+    def _encode(
+        self, images: Tensor | None, audio: Tensor, prefix: Tensor | None, visible: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Check what `forward` was given, and see: F_V [B, T, C, H, W], F_A in the model's type, and `visible`."""
+        if prefix is None:
+            if images is None:
+                raise ValueError("Neither images nor a prefix was given; the model needs one of them.")
+            prefix = self.encode_prefix(images)
+        else:
+            self._expect_prefix(prefix)
+        clips, frames = prefix.shape[:2]
+        self._expect("audio", audio, (clips, frames, self.config.audio_dim))
+        if visible is not None:
+            self._expect("visible", visible, tuple(prefix.shape[:4]))
+        image_embedding = self._finish_encoding(prefix.flatten(0, 1)).unflatten(0, (clips, frames))
+        return image_embedding, audio.to(self.sam.pixel_mean.dtype), visible
 
     @torch.no_grad()
     def encode_prefix(self, images: Tensor) -> Tensor:
@@ -341,5 +362,8 @@ def _group(name: str) -> str:
     if name.startswith("sam.image_encoder."):
         return "visual adapters" if ".adapter." in name else "layer norms of these blocks"
     if name.startswith("sam.mask_decoder."):
-        return "ColA" if ".adapter." in name else "mask decoder"
+        if ".adapter." not in name:
+            return "mask decoder"
+        places = {"token_to_image": "AV adapters", "image_to_token": "VA adapters"}
+        return next((group for place, group in places.items() if place in name), "ColA")
     return name.split(".")[0]

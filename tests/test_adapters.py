@@ -1,10 +1,11 @@
-"""Bottleneck adapters and the wrapper that puts them behind SAM's MLPs."""
+"""Bottleneck adapters and the wrappers that put them behind SAM's MLPs and attentions."""
 
 import torch
 from segment_anything.modeling.common import MLPBlock
+from segment_anything.modeling.transformer import Attention
 from torch import nn
 
-from gavs_lib.adapters import AdaptedMLP, BottleneckAdapter
+from gavs_lib.adapters import AdaptedAttention, AdaptedMLP, BottleneckAdapter
 
 
 def test_an_adapter_is_w2_act_w1():
@@ -46,3 +47,17 @@ def test_no_activation_follows_the_layer_that_starts_at_zero():
     adapter = BottleneckAdapter(4, 2)
     nn.init.constant_(adapter.up.bias, -1.0)
     assert adapter(torch.randn(3, 4)).max() == -1  # a ReLU would have hidden it, a GELU changed it
+
+
+def test_an_adapter_behind_an_attention_adds_to_its_output_and_nothing_at_first():
+    attention, adapter = Attention(16, 2, downsample_rate=2), BottleneckAdapter(16, 8, nn.GELU)
+    before = dict(attention.named_parameters())
+    q, k, v = torch.randn(3, 6, 16), torch.randn(3, 10, 16), torch.randn(3, 10, 16)
+    y = attention(q=q, k=k, v=v)
+    wrapped = AdaptedAttention(attention, adapter)
+    assert torch.equal(wrapped(q=q, k=k, v=v), y)
+    nn.init.normal_(adapter.up.weight)
+    torch.testing.assert_close(wrapped(q=q, k=k, v=v), y + adapter(y))
+    after = dict(wrapped.named_parameters())
+    assert all(after[name] is parameter for name, parameter in before.items())
+    assert after.keys() - before.keys() == {f"adapter.{name}" for name, _ in adapter.named_parameters()}

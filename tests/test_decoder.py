@@ -7,7 +7,7 @@ import torch
 from small_models import lively_sam
 from torch.nn import functional as F
 
-from gavs_lib.decoder import decode_masks, install_cola
+from gavs_lib.decoder import decode_masks, install_attention_adapters, install_cola
 
 
 @pytest.fixture()
@@ -109,3 +109,15 @@ def test_the_decoder_with_cola_is_equations_3_to_7(sam, residual):
     for n in range(2):
         expected = equations_3_to_7(sam.mask_decoder, image_embedding[n], image_pe[0], prompt[n], dense[0], residual)
         torch.testing.assert_close(masks[n], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("av_width, va_width", [(16, 0), (0, 16), (16, 16)])
+def test_adapters_behind_the_attentions_stand_where_they_are_named_and_add_nothing_untrained(sam, av_width, va_width):
+    inputs = parts(sam)
+    before = decode_masks(sam.mask_decoder, *inputs)
+    install_attention_adapters(sam.mask_decoder, av_width, va_width)
+    after = decode_masks(sam.mask_decoder, *inputs)
+    assert torch.equal(before[0], after[0]) and torch.equal(before[1], after[1])
+    own = {name.split(".")[3] for name, _ in sam.mask_decoder.named_parameters() if ".adapter." in name}
+    expected = {"cross_attn_token_to_image": av_width, "cross_attn_image_to_token": va_width}
+    assert own == {name for name, width in expected.items() if width}

@@ -148,6 +148,67 @@ def test_ablations_leave_out_what_they_name():
     assert set(GAVS(lively_sam(), whole_depth).trainable_summary().groups) == {"prompt", "ColA"}
 
 
+WAYS_TO_TUNE = {
+    "freeze": {},
+    "whole decoder": {"whole_decoder": True},
+    "AV": {"av_width": 16},
+    "VA": {"va_width": 16},
+    "ColA": {"cola_width": 16},
+    "all three": {"cola_width": 16, "av_width": 16, "va_width": 16},
+}
+
+
+def tuned(way, **settings):
+    bare = {"adapter_width": 0, "cola_width": 0, "cue": False, "noise": "none"}
+    return GAVSConfig(**(bare | WAYS_TO_TUNE[way] | settings))
+
+
+@pytest.mark.parametrize("way", WAYS_TO_TUNE)
+def test_however_its_decoder_is_tuned_an_untrained_model_is_sam_for_the_same_tokens(way):
+    images, audio = clip(1, 1)
+    model = GAVS(lively_sam(), tuned(way), prompt=FixedPrompt())
+    with torch.no_grad():
+        masks, iou = sam_decodes(lively_sam(), images[0, 0], model.prompt.tokens[None])
+        output = model(images, audio)
+    assert torch.equal(output.mask_logits, masks) and torch.equal(output.iou, iou)
+
+
+@pytest.mark.parametrize("way", WAYS_TO_TUNE)
+def test_however_the_decoder_is_tuned_gradients_reach_exactly_what_the_summary_lists(way):
+    model = GAVS(lively_sam(), tuned(way))
+    assert gradients_within_two_steps(model) == set(model.trainable_summary().names)
+
+
+def test_ways_to_tune_the_decoder_train_what_they_name():
+    counts = {}
+    for way in WAYS_TO_TUNE:
+        groups = GAVS(lively_sam(), tuned(way)).trainable_summary().groups
+        counts[way] = {name: sum(group.values()) for name, group in groups.items() if name != "prompt"}
+    bottlenecks = 2 * (2 * 128 * 16 + 128 + 16)  # in each of two layers: down, up and their biases
+    decoder = lively_sam().mask_decoder
+    # A head of three layers for each mask token: 128 -> 128 -> 128 -> 16; of the IoU: 128 -> 128 -> 128 -> 4.
+    unread = 3 * (2 * (128 * 128 + 128) + 128 * 16 + 16) + 2 * (128 * 128 + 128) + 128 * 4 + 4
+    assert counts == {
+        "freeze": {},
+        "whole decoder": {"mask decoder": sum(p.numel() for p in decoder.parameters()) - unread},
+        "AV": {"AV adapters": bottlenecks},
+        "VA": {"VA adapters": bottlenecks},
+        "ColA": {"ColA": bottlenecks},
+        "all three": {"ColA": bottlenecks, "AV adapters": bottlenecks, "VA adapters": bottlenecks},
+    }
+
+
+@pytest.mark.parametrize("way", ["whole decoder", "all three"])
+def test_a_tuned_decoder_is_part_of_the_trained_state(way):
+    images, audio = clip()
+    trained, fresh = GAVS(lively_sam(), tuned(way)), GAVS(lively_sam(), tuned(way))
+    randomize_trained(trained)
+    fresh.load_trained_state(trained.trained_state())
+    assert set(trained.trained_state()) == set(trained.trainable_summary().names)
+    with torch.no_grad():
+        assert torch.equal(trained(images, audio).mask_logits, fresh(images, audio).mask_logits)
+
+
 def test_trained_state_carries_a_model_over_and_nothing_of_the_frozen_sam():
     images, audio = clip()
     trained, fresh = GAVS(lively_sam()), GAVS(lively_sam())
@@ -282,7 +343,10 @@ def test_settings_that_cannot_be_are_refused():
         GAVSConfig(noise="pink")
     with pytest.raises(ValueError, match="cola_width is -1"):
         GAVSConfig(cola_width=-1)
-    sam = lively_sam()
-    GAVS(sam)
-    with pytest.raises(ValueError, match="carries adapters already"):
-        GAVS(sam)
+    with pytest.raises(ValueError, match="va_width is -2; expected 0"):
+        GAVSConfig(va_width=-2)
+    for config in (GAVSConfig(), tuned("AV")):
+        sam = lively_sam()
+        GAVS(sam, config)
+        with pytest.raises(ValueError, match="carries adapters already"):
+            GAVS(sam)

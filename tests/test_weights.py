@@ -69,6 +69,16 @@ def test_another_configuration_is_refused_and_the_difference_named(saved):
         load_trained(saved[0], build(tune_from=4))
 
 
+def test_a_setting_that_is_younger_than_the_file_had_its_default(saved, tmp_path):
+    tensors, header = weights.load_tensors(saved[0])
+    del header["config"]["whole_decoder"]
+    old = tmp_path / "old.safetensors"
+    weights.save_tensors(old, tensors, header)
+    load_trained(old, build(seed=1))
+    with pytest.raises(ValueError, match=r"whole_decoder False \(here True\)"):
+        load_trained(old, build(seed=1, whole_decoder=True))
+
+
 def test_weights_trained_on_another_sam_are_refused_and_nothing_changes(saved):
     other = build(seed=1, sam_seed=5)
     before = {name: tensor.clone() for name, tensor in other.trained_state().items()}

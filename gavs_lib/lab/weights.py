@@ -120,7 +120,7 @@ def save_trained(path: str | os.PathLike, model: nn.Module, metadata: dict) -> N
 
     Args:
         path: ends in ".safetensors".
-        model: GAVS, AudioSAM, SAMFusion or another module with `trained_state()`; its class and `config` are recorded.
+        model: GAVS, a baseline or another module with `trained_state()`; its class and `config` are recorded.
         metadata: what else the file should say: the world's fingerprint, seeds, command, figures.
 
     Raises:
@@ -161,7 +161,7 @@ def load_trained(path: str | os.PathLike, model: nn.Module) -> dict:
         raise ValueError(
             f"{path}: this file holds {header['kind']}, you asked for {kind}. Build the model that the file holds."
         )
-    differences = _differences(header["config"], model_config(model))
+    differences = _differences(_default_config(model) | header["config"], model_config(model))
     if differences:
         raise ValueError(
             f"{path}: trained with another configuration than this model's: {differences}. "
@@ -198,6 +198,16 @@ def model_config(model: nn.Module) -> dict:
     if not dataclasses.is_dataclass(config):
         return {}
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def _default_config(model: nn.Module) -> dict:
+    """What a model's `config` is where nothing is set: a setting that is younger than a file had this value in it."""
+    config = getattr(model, "config", None)
+    if not dataclasses.is_dataclass(config):
+        return {}
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    known = {name: value for name, value in defaults.items() if value is not dataclasses.MISSING}
+    return json.loads(json.dumps(known, default=str))
 
 
 def frozen_fingerprint(model: nn.Module) -> str:
