@@ -15,7 +15,9 @@ _HOME = {
     "GAVS": "gavs",
     "GAVSConfig": "gavs",
     "AudioSAM": "baselines",
+    "AVSAM": "baselines",
     "SAMFusion": "baselines",
+    "TPAVI": "baselines",
 }
 _ROOMS = ("losses", "metrics", "data", "world")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gavs_lib.baselines import SAMFusion
+from gavs_lib.baselines import TPAVI, SAMFusion
 from gavs_lib.course import predict as room
 from gavs_lib.course.__main__ import main as course
 from gavs_lib.course.predict import load_predictor, main, predict, segment
@@ -148,14 +148,21 @@ def test_a_second_run_replaces_the_first_and_leaves_nothing_else(tmp_path, own):
     assert len(list(made.folder.iterdir())) == 3 and len(list((tmp_path / "out").iterdir())) == 1
 
 
-def test_the_weights_file_says_which_model_is_built(tmp_path, own):
-    model = SAMFusion(build_sam("mini", checkpoint=own["sam_checkpoint"]), GAVSConfig(adapter_width=4, cola_width=4))
-    save_trained(tmp_path / "fusion.safetensors", model, {})
-    files = own | {"weights": tmp_path / "fusion.safetensors"}
+@pytest.mark.parametrize("kind", [SAMFusion, TPAVI])
+def test_the_weights_file_says_which_model_is_built(tmp_path, own, kind):
+    model = kind(build_sam("mini", checkpoint=own["sam_checkpoint"]), GAVSConfig(adapter_width=4, cola_width=4))
+    save_trained(tmp_path / "own.safetensors", model, {})
+    files = own | {"weights": tmp_path / "own.safetensors"}
     loaded, _, notes = load_predictor(**files)
-    assert type(loaded) is SAMFusion and loaded.config.adapter_width == 4 and not loaded.training
+    assert type(loaded) is kind and loaded.config.adapter_width == 4 and not loaded.training
     assert "does not say what it was trained on" in room.known_world(notes)
     assert load_predictor(**files, image_size=256)[0].sam.image_encoder.img_size == 256
+
+
+def test_a_model_that_mixes_seconds_and_has_no_estimate_of_its_quality_segments_a_film(own):
+    clip = scene_clip(recipe("v1s", "test", 0))
+    model = TPAVI(build_sam("mini", checkpoint=own["sam_checkpoint"]), GAVSConfig(adapter_width=0))
+    assert segment(clip, model, load_vggish(own["vggish"])).shape == (5, 128, 128)
 
 
 def refused(capsys, *words: object) -> str:

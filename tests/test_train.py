@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 import gavs_lib
 import gavs_lib.lab.train as train
+from gavs_lib.baselines import TPAVI
 from gavs_lib.gavs import GAVS, GAVSConfig, Output
 from gavs_lib.lab.train import FitConfig, collate, fit, learning_rate, predict_masks
 from gavs_lib.lab.weights import load_tensors, load_trained
@@ -505,6 +506,46 @@ def test_frames_left_out_change_no_mask_and_no_gradient_of_the_others():
     assert torch.allclose(part.visual_cue[used], whole.visual_cue[used], atol=1e-5)
     assert not part.mask_logits[~used].any()
     assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_model_that_mixes_frames_gets_whole_clips_and_is_told_which_frames_exist():
+    class Mixer(TinySegmenter):
+        framewise = False
+
+        def forward(self, images, audio, prefix=None, frame_valid=None):
+            self.told = frame_valid, audio.shape
+            return super().forward(images, audio, prefix)
+
+    model = Mixer()
+    batch = collate([Clips(3, 1)[0], Clips(3, 1)[2]])
+    train._forward(model, batch, torch.device("cpu"), batch["has_mask"])
+    assert torch.equal(model.told[0], batch["frame_valid"]) and model.told[1] == (2, 4, 128)
+
+
+def test_tpavi_predicts_a_short_clip_alike_alone_and_beside_a_longer_one_and_learns(tmp_path):
+    torch.manual_seed(0)
+    model = TPAVI(build_sam("mini", image_size=32), GAVSConfig(tune_from=6, adapter_width=0))
+    generator = torch.Generator().manual_seed(1)
+
+    def item(frames):
+        masks = torch.zeros(frames, 16, 16, dtype=torch.uint8)
+        masks[:, :8] = 1
+        return {
+            "uid": f"clip{frames}",
+            "label": "a",
+            "prefix": torch.randn(frames, 4, 4, 128, generator=generator),
+            "audio": torch.randn(frames, 128, generator=generator),
+            "masks": masks,
+            "has_mask": torch.arange(frames) < 1,
+            "frame_valid": torch.ones(frames, dtype=torch.bool),
+        }
+
+    items = [item(2), item(4)]
+    done = fit(model, items, None, FitConfig(epochs=12, batch_size=2, semantic_weight=0.0), tmp_path, progress=False)
+    assert done.history[-1]["segmentation"] < 0.8 * done.history[0]["segmentation"]
+    beside, alone = predict_masks(model, collate(items))[0], predict_masks(model, collate(items[:1]))[0]
+    assert beside.shape == (2, 16, 16)
+    torch.testing.assert_close(beside, alone, rtol=1e-4, atol=1e-4)
 
 
 def test_collate_fills_short_clips_and_marks_what_is_real():

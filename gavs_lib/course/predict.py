@@ -27,7 +27,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from gavs_lib._shipped import shipped_weights
-from gavs_lib.baselines import AudioSAM, SAMFusion
+from gavs_lib.baselines import AVSAM, TPAVI, AudioSAM, SAMFusion
 from gavs_lib.course.sheets import clip_sheet, save_picture
 from gavs_lib.data import Clip, read_clip, write_masks, write_overlay_video
 from gavs_lib.gavs import GAVS, GAVSConfig
@@ -40,8 +40,8 @@ from gavs_lib.vggish import load_vggish
 from gavs_lib.world.objects import FAMILIES, MATERIALS, SIZES, TOYS
 
 DEFAULT_OUT = Path("build/predict")
-CHUNK_SECONDS = 8  # seconds that go through the model together
-MODELS = {model.__name__: model for model in (GAVS, AudioSAM, SAMFusion)}
+CHUNK_SECONDS = 8  # seconds that go through the model together; TPAVI, which mixes them, mixes these
+MODELS = {model.__name__: model for model in (GAVS, AudioSAM, AVSAM, SAMFusion, TPAVI)}
 
 
 @dataclass(frozen=True)

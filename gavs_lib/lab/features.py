@@ -197,7 +197,7 @@ def extract_features(
 
     Args:
         clips: any sequence of `Clip` (`gavs_lib.data.AVSBench`, or a list of clips in memory).
-        model: GAVS, AudioSAM, SAMFusion, or another model with `sam`, `tune_from` and `encode_prefix`. A model with
+        model: GAVS, a baseline or another model with `sam`, `tune_from` and `encode_prefix`. A model with
             `caches_prefix = False` (all blocks train) gets images; only its audio is cached.
         vggish: computes the audio embeddings; both models compute where their parameters are.
         cache_dir: folder of the cache; several processes may use it at the same time.

@@ -67,6 +67,7 @@ class FitConfig:
         exclude_same_class: clips with equal labels are no negatives of each other (False: *paper*).
         labelled_frames_only: leave frames without a mask out of the training steps (*ours*). They teach the
             segmentation nothing, and v1s labels one frame of five; the averages of eq. 9 then run over labelled frames.
+            A model that mixes the frames of a clip (`framewise = False`) gets all of them nevertheless.
         seed: of everything random.
         threshold: probability above which validation counts a pixel as sounding (AVSBench's; *release*: 0.4).
         val_every: epochs between validations; the last epoch is always validated.
@@ -146,7 +147,7 @@ def fit(
     """Train what trains in a model (AdamW), keep the best epoch on validation, and leave the model in that state.
 
     Args:
-        model: GAVS, AudioSAM, SAMFusion or another with `trained_state` and `load_trained_state`, on its device.
+        model: GAVS, a baseline or another with `trained_state` and `load_trained_state`, on its device.
         train_set: a `FeatureSet`, or any dataset of such dictionaries.
         val_set: likewise; None: no validation, the last epoch counts as the best.
         config: how to train.
@@ -550,7 +551,8 @@ def _forward(model: nn.Module, batch: dict, device: torch.device, used: Tensor) 
     """Run the model on the frames marked in `used` [B, T]; outputs of the others are zeros.
 
     Models that look at each frame by itself (`framewise`) get these frames as one long clip: neither padding nor, in
-    training, frames without a mask are computed. Any other model gets whole clips.
+    training, frames without a mask are computed. Any other model gets whole clips; one that says `framewise = False`
+    is told which of their frames exist (`frame_valid`).
     """
     inputs = {name: batch[name].to(device) for name in ("images", "prefix", "audio") if name in batch}
     used = used.to(device)
@@ -558,14 +560,17 @@ def _forward(model: nn.Module, batch: dict, device: torch.device, used: Tensor) 
         encoder = getattr(model, "module", model).sam.image_encoder
         places = picture_places(batch["extent"].to(device), encoder.img_size, encoder.pos_embed.shape[1])
         inputs["visible"] = places[:, None].expand(-1, used.shape[1], -1, -1)
-    framewise = getattr(getattr(model, "module", model), "framewise", False) and not bool(used.all())
-    if framewise:
+    framewise = getattr(getattr(model, "module", model), "framewise", None)
+    if framewise is False:
+        inputs["frame_valid"] = batch["frame_valid"].to(device)
+    left_out = bool(framewise) and not bool(used.all())
+    if left_out:
         inputs = {name: tensor[used][None] for name, tensor in inputs.items()}
     if "prefix" in inputs:
         inputs["prefix"] = inputs["prefix"].float()
     inputs.setdefault("images", None)
     output = model(**inputs)
-    if not framewise:
+    if not left_out:
         return output
     return Output(*(None if values is None else _spread(values[0], used) for values in output))
 
