@@ -13,6 +13,7 @@ from gavs_lib.lab.evaluate import (
     interval,
     nearest_distractor,
     play_each,
+    sam_oracle,
     score,
     shuffled,
     silent,
@@ -144,6 +145,44 @@ def test_a_box_needs_one_toy_and_gives_a_score():
     assert box_prompted(build_sam("mini"), clips)["miou"].between(0, 1).all()
     with pytest.raises(ValueError, match="one box takes one toy"):
         box_prompted(build_sam("mini"), list(recipes("v1m", "test", 1)))
+
+
+def test_the_oracle_picks_sams_best_mask_of_each_frame(two, monkeypatch):
+    masks = render_frames(two.scene).masks  # [2 toys, 5 frames], disjoint; the first toy sounds
+    half = masks[0].copy()
+    half[:, ::2] = False
+    offers = iter(
+        [
+            [masks[1, 0], masks[0, 0]],  # the right one among others: 1
+            [masks[1, 1]],  # nothing right: an empty mask scores no less, 0
+            [],  # nothing at all: 0
+            [half[3], masks[1, 3]],  # every other row
+            [masks[:, 4].any(0)],  # both toys as one
+        ]
+    )
+    monkeypatch.setattr(
+        "segment_anything.SamAutomaticMaskGenerator.generate",
+        lambda generator, frame: [{"segmentation": mask} for mask in next(offers)],
+    )
+    (row,) = sam_oracle(build_sam("mini"), [two]).to_dict("records")
+    rows, both = half[3].sum() / masks[0, 3].sum(), masks[0, 4].sum() / masks[:, 4].sum()
+    assert row["miou"] == pytest.approx((1 + 0 + 0 + rows + both) / 5, abs=1e-5)
+    assert row["masks"] == pytest.approx(6 / 5) and row["uid"] == two.uid
+
+
+def test_the_oracle_is_right_where_nothing_sounds(two, monkeypatch):
+    monkeypatch.setattr(
+        "segment_anything.SamAutomaticMaskGenerator.generate",
+        lambda generator, frame: [{"segmentation": np.ones(frame.shape[:2], dtype=bool)}],
+    )
+    assert sam_oracle(build_sam("mini"), [scene_of(*two.scene.toys, sounding=-1)])["miou"][0] == 1
+
+
+def test_sams_automatic_masks_hold_the_toy_but_not_at_sams_own_thresholds():
+    clips, sam = list(recipes("v1s", "test", 1, seed=3)), build_sam("mini", "shipped")
+    ours, official = sam_oracle(sam, clips), sam_oracle(sam, clips, quality=0.88, stability=0.95)
+    assert ours["miou"][0] > 0.6 and ours["masks"][0] > 3
+    assert official["masks"][0] < 1
 
 
 def test_the_interval_of_equal_values_is_a_point_and_grows_with_spread():
