@@ -143,7 +143,8 @@ def test_over_a_still_picture_the_order_of_the_sounds_changes_nothing():
     for model in (tpavi, gavs):
         randomize_trained(model)
     with torch.no_grad():
-        assert torch.allclose(tpavi(still, audio).mask_logits, tpavi(still, audio.flip(1)).mask_logits, atol=1e-4)
+        # Sums in another order: equal to 1e-5 of the largest logits, which are about 60 here.
+        assert torch.allclose(tpavi(still, audio).mask_logits, tpavi(still, audio.flip(1)).mask_logits, atol=6e-4)
         assert not torch.allclose(tpavi(still, audio).mask_logits, tpavi(still, -audio).mask_logits, atol=1e-2)
         assert not torch.allclose(gavs(still, audio).mask_logits, gavs(still, audio.flip(1)).mask_logits, atol=1e-2)
 
