@@ -17,11 +17,12 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from nbconvert.preprocessors import SanitizeHTML
 
 from gavs_lib.course import answers
 from gavs_lib.course.__main__ import main
 from gavs_lib.course.assignments import SOURCES, AssignmentError, leaks, make_release, nbgrader_at_work, source_of
-from gavs_lib.course.grade import collect, grade, grades_table, read, restore, strays, try_own_answers
+from gavs_lib.course.grade import _config, collect, grade, grades_table, read, restore, strays, try_own_answers
 from gavs_lib.course.submission import Cell, Limits, run_apart
 from gavs_lib.course.sync import generate
 
@@ -765,3 +766,13 @@ def test_the_table_in_words():
         "bo           0      0  not graded: no notebook",
         "(of)         5      5",
     ]
+
+
+def test_players_and_scripts_leave_a_feedback_page_without_a_trace(tmp_path):
+    shown = '<p>my sound</p><audio controls><source src="data:audio/wav;base64,UklGR" /></audio><script>go()</script>'
+    cell = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", {"text/html": shown})])
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    cleaned, _ = SanitizeHTML(config=_config(SEED, LIMITS, tmp_path / "log")).preprocess(notebook, {})
+    text = cleaned.cells[0].outputs[0].data["text/html"]
+    assert "<p>my sound</p>" in text
+    assert not any(word in text for word in ("audio", "base64", "<script", "&lt;"))

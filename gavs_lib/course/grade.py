@@ -319,6 +319,7 @@ def _config(seed: str, limits: Limits, log: Path) -> Config:
     config.GenerateFeedback.preprocessors = [*GenerateFeedback.preprocessors.default(), ClearHiddenTests]
     config.HTMLExporter.template_name = "feedback"
     config.HTMLExporter.sanitize_html = True
+    config.SanitizeHTML.strip = True  # else a player that is taken out stands there as text, megabytes of it
     return config
 
 
