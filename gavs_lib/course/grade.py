@@ -319,7 +319,8 @@ def _config(seed: str, limits: Limits, log: Path) -> Config:
     config.GenerateFeedback.preprocessors = [*GenerateFeedback.preprocessors.default(), ClearHiddenTests]
     config.HTMLExporter.template_name = "feedback"
     config.HTMLExporter.sanitize_html = True
-    config.SanitizeHTML.strip = True  # else a player that is taken out stands there as text, megabytes of it
+    # A table or player is shown as the text that it also has: as HTML, disarmed, it would be a megabyte of raw signs.
+    config.SanitizeHTML.sanitized_output_types = {"text/markdown"}
     return config
 
 
