@@ -20,6 +20,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbgrader.api import Gradebook
 from nbgrader.converters import Autograde, GenerateFeedback
 from nbgrader.coursedir import CourseDirectory
@@ -316,7 +317,7 @@ def _config(seed: str, limits: Limits, log: Path) -> Config:
         ExecuteApart if step.__name__ == "Execute" else step for step in Autograde.autograde_preprocessors.default()
     ]
     # nbgrader's page would show the hidden checks, and run whatever script a submission displays.
-    config.GenerateFeedback.preprocessors = [*GenerateFeedback.preprocessors.default(), ClearHiddenTests]
+    config.GenerateFeedback.preprocessors = [*GenerateFeedback.preprocessors.default(), ClearHiddenTests, SanitizeHTML]
     config.HTMLExporter.template_name = "feedback"
     config.HTMLExporter.sanitize_html = True
     # A table or player is shown as the text that it also has: as HTML, disarmed, it would be a megabyte of raw signs.
