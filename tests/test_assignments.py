@@ -772,5 +772,7 @@ def test_a_player_or_script_stands_on_a_feedback_page_as_its_text(tmp_path):
     shown = {"text/html": '<audio controls src="data:audio/wav;base64,UklGR"></audio><script>go()</script>'}
     output = nbformat.v4.new_output("display_data", shown | {"text/plain": "a sound of 5 s"})
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])])
-    cleaned, _ = SanitizeHTML(config=_config(SEED, LIMITS, tmp_path / "log")).preprocess(notebook, {})
+    config = _config(SEED, LIMITS, tmp_path / "log")
+    assert SanitizeHTML in config.GenerateFeedback.preprocessors
+    cleaned, _ = SanitizeHTML(config=config)(notebook, {})
     assert cleaned.cells[0].outputs[0].data == {"text/plain": "a sound of 5 s"}

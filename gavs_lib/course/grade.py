@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
-from nbformat import NotebookNode
 from nbconvert.preprocessors.sanitize import SanitizeHTML
+from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 from nbgrader.converters import Autograde, GenerateFeedback
 from nbgrader.coursedir import CourseDirectory
@@ -321,6 +321,7 @@ def _config(seed: str, limits: Limits, log: Path) -> Config:
     config.HTMLExporter.template_name = "feedback"
     config.HTMLExporter.sanitize_html = True
     # A table or player is shown as the text that it also has: as HTML, disarmed, it would be a megabyte of raw signs.
+    config.SanitizeHTML.enabled = True
     config.SanitizeHTML.sanitized_output_types = {"text/markdown"}
     return config
 
