@@ -10,6 +10,8 @@ Each docstring says what the model follows and where it deviates. All are called
 their papers, and VGGish's embeddings for the sound; figures of those papers are not theirs.
 """
 
+from dataclasses import replace
+
 import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
@@ -17,6 +19,20 @@ from torch.nn import functional as F
 
 from gavs_lib.gavs import GAVS, FrozenSAM, GAVSConfig, Output
 from gavs_lib.prompt import global_average_pool
+
+
+def _without_gavs(config: GAVSConfig | None) -> GAVSConfig:
+    """Where the prefix ends and how wide the audio's MLP is; of the rest of GAVS nothing, so that SAM stays frozen."""
+    config = config or GAVSConfig()
+    return GAVSConfig(
+        tune_from=config.tune_from,
+        prompt_hidden=config.prompt_hidden,
+        audio_dim=config.audio_dim,
+        adapter_width=0,
+        cola_width=0,
+        cue=False,
+        noise="none",
+    )
 
 
 class AudioSAM(GAVS):
@@ -32,17 +48,7 @@ class AudioSAM(GAVS):
     """
 
     def __init__(self, sam: Sam, config: GAVSConfig | None = None) -> None:
-        config = config or GAVSConfig()
-        only_the_projection = GAVSConfig(
-            tune_from=config.tune_from,
-            prompt_hidden=config.prompt_hidden,
-            audio_dim=config.audio_dim,
-            adapter_width=0,
-            cola_width=0,
-            cue=False,
-            noise="none",
-        )
-        super().__init__(sam, only_the_projection)
+        super().__init__(sam, _without_gavs(config))
 
 
 class SAMFusion(FrozenSAM):
@@ -114,19 +120,9 @@ class AVSAM(FrozenSAM):
     """
 
     def __init__(self, sam: Sam, config: GAVSConfig | None = None) -> None:
-        config = config or GAVSConfig()
-        only_the_prompt = GAVSConfig(
-            tune_from=config.tune_from,
-            prompt_hidden=config.prompt_hidden,
-            audio_dim=config.audio_dim,
-            adapter_width=0,
-            cola_width=0,
-            cue=False,
-            noise="none",
-        )
-        super().__init__(sam, only_the_prompt)
-        width, hidden = sam.prompt_encoder.embed_dim, config.prompt_hidden
-        self.fusion = AudioFusion(width, config.audio_dim, hidden)
+        super().__init__(sam, _without_gavs(config))
+        width, hidden = sam.prompt_encoder.embed_dim, self.config.prompt_hidden
+        self.fusion = AudioFusion(width, self.config.audio_dim, hidden)
         self.prompt = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))
 
     def listen(self, image_embedding: Tensor, audio: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor, None]:
@@ -162,15 +158,7 @@ class TPAVI(FrozenSAM):
 
     def __init__(self, sam: Sam, config: GAVSConfig | None = None) -> None:
         config = config or GAVSConfig()
-        only_the_encoder = GAVSConfig(
-            tune_from=config.tune_from,
-            adapter_width=config.adapter_width,
-            audio_dim=config.audio_dim,
-            cola_width=0,
-            cue=False,
-            noise="none",
-        )
-        super().__init__(sam, only_the_encoder)
+        super().__init__(sam, replace(_without_gavs(config), adapter_width=config.adapter_width))
         channels = sam.prompt_encoder.embed_dim
         width = channels // 2
         self.scales = nn.ModuleList(nn.Conv2d(channels, width, kernel_size=1) for _ in range(3))

@@ -32,6 +32,7 @@ from gavs_lib.lab.pretrain import (
     linear_reader,
     teach_ear,
 )
+from gavs_lib.lab.weights import write_atomically
 from gavs_lib.sam import build_sam
 from gavs_lib.vggish import load_vggish
 from gavs_lib.world.classes import ClassSplit, class_split
@@ -40,11 +41,11 @@ from gavs_lib.world.objects import TOYS, Toy
 from gavs_lib.world.scenes import SAMPLE_RATE, mix, render_frames
 
 MOST_TOYS = 5  # in a scene
+# Ears by what they are told, and for how many times the steps. Classes are the harder lesson: with the same steps it is
+# learned less well, so a longer one stands beside it.
 LESSONS = {"factors": ("factors", 1), "classes": ("classes", 1), "classes, longer": ("classes", 3)}
-"""Ears by what they are told, and for how many times the steps. Classes are the harder lesson: with the same steps it
-is learned less well, so a longer one stands beside it."""
+# The recorded runs: a quarter of the shipped ear's clips, and two to four minutes for each ear.
 RECORDED = PretrainConfig(clips=2000, sound_steps=1500, sound_batch=32, workers=1)
-"""The recorded runs: a quarter of the shipped ear's clips, and two to four minutes for each ear."""
 
 
 @dataclass(frozen=True)
@@ -241,10 +242,9 @@ def main(argv: list[str] | None = None) -> None:
         ]
         rows = pd.DataFrame(rows).assign(**more, **settings).round(4)
         before = [pd.read_csv(chosen.results)] if chosen.results.exists() else []
-        chosen.results.parent.mkdir(parents=True, exist_ok=True)
         rows = pd.concat([*before, rows])
         counts = {name: "Int64" for name in ("clips", "steps", "batch") if name in rows}  # empty without a lesson
-        rows.astype(counts).to_csv(chosen.results, index=False)
+        write_atomically(chosen.results, rows.astype(counts).to_csv(index=False).encode())
         print(rows[rows["ear"] == ear].to_string(), flush=True)
 
     shipped = load_vggish("mini")
