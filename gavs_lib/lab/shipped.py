@@ -50,6 +50,8 @@ MODELS = {
 # Variants were compared on validation clips (seen and unseen-validation), one seed each: data/results/tuning.csv. None
 # led on all four kinds of clips, so this is the plain form of the paper, with Dice added.
 MINI_CONFIG = GAVSConfig(adapter_width=32, cola_width=32)
+# For models that leave SAM's encoder as it is: all of it is prefix, so that it is computed once for all of them.
+FROZEN_ENCODER = replace(MINI_CONFIG, adapter_width=0, tune_from=6)
 MINI_TRAINING = FitConfig(
     epochs=6,
     batch_size=8,
