@@ -196,7 +196,8 @@ def extract_features(
     """Compute, or find in the cache, what training and evaluation need of these clips.
 
     Args:
-        clips: any sequence of `Clip` (`gavs_lib.data.AVSBench`, or a list of clips in memory).
+        clips: any sequence of `Clip` (`gavs_lib.data.AVSBench`, or a list of clips in memory). One with a method `key`
+            (item -> str, another one for every other content) is not read where the cache has its clips already.
         model: GAVS, a baseline or another model with `sam`, `tune_from` and `encode_prefix`. A model with
             `caches_prefix = False` (all blocks train) gets images; only its audio is cached.
         vggish: computes the audio embeddings; both models compute where their parameters are.
@@ -575,7 +576,9 @@ def _embed(vggish: nn.Module, patches: Tensor) -> Tensor:
 
 
 def _clip_key(clips: Sequence, item: int) -> str:
-    """What tells a clip from every other: an AVSBench folder's files, or else its content."""
+    """What tells a clip from every other: what the clips say themselves, an AVSBench folder's files, or the content."""
+    if hasattr(clips, "key"):
+        return clips.key(item)
     if isinstance(clips, AVSBench):
         row = clips.rows.iloc[item]
         folder = (clips.root / row["label"] / row["uid"]).absolute()

@@ -1,12 +1,17 @@
 """The toy shop as clips in memory: what trainings, tests and notebooks take without writing a folder first."""
 
+import functools
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import PIL
+import scipy
 from torch import nn
 
+import gavs_lib.world
 from gavs_lib.data import Clip
 from gavs_lib.lab.features import FeatureSet, extract_features
 from gavs_lib.world.folder import ClipRecipe, recipes
@@ -25,12 +30,47 @@ def scene_clip(recipe: ClipRecipe) -> Clip:
     return Clip(recipe.uid, pictures.frames, masks, has_mask, waveform, SAMPLE_RATE, recipe.a_obj, Path(recipe.uid))
 
 
+class ToyshopClips(Sequence):
+    """Clips that are drawn when they are first looked at, and then kept.
+
+    Args:
+        made: the recipes, one a clip.
+    """
+
+    def __init__(self, made: Sequence[ClipRecipe]) -> None:
+        self._made = list(made)
+        self._drawn: dict[int, Clip] = {}
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def __getitem__(self, item: int | slice) -> "Clip | list[Clip]":
+        if isinstance(item, slice):
+            return [self[i] for i in range(*item.indices(len(self)))]
+        item = range(len(self))[item]
+        if item not in self._drawn:
+            self._drawn[item] = scene_clip(self._made[item])
+        return self._drawn[item]
+
+    def key(self, item: int) -> str:
+        """What tells a clip from every other, known before it is drawn: its recipe and the program that draws it."""
+        return hashlib.sha256(f"{_drawing_program()} {self._made[item]!r}".encode()).hexdigest()
+
+
+@functools.cache
+def _drawing_program() -> str:
+    digest = hashlib.sha256(f"{np.__version__} {scipy.__version__} {PIL.__version__}".encode())
+    for file in [*sorted(Path(gavs_lib.world.__file__).parent.glob("*.py")), Path(__file__)]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def toyshop_clips(
     counts: dict[tuple[str, str], int], rotation: int = 0, seed: int = 0
-) -> tuple[list[ClipRecipe], list[Clip]]:
-    """The first clips of some (subset, split) parts, with the recipes they were made from."""
+) -> tuple[list[ClipRecipe], ToyshopClips]:
+    """The first clips of some (subset, split) parts, with the recipes they are made from."""
     made = [r for (subset, split), count in counts.items() for r in recipes(subset, split, count, rotation, seed)]
-    return made, [scene_clip(r) for r in made]
+    return made, ToyshopClips(made)
 
 
 def toyshop_features(

@@ -19,7 +19,7 @@ import torch
 
 from gavs_lib.gavs import GAVSConfig
 from gavs_lib.lab.evaluate import score, swap_test
-from gavs_lib.lab.shipped import FROZEN_ENCODER, MINI_CONFIG, MINI_TRAINING, train_shipped
+from gavs_lib.lab.shipped import FROZEN_ENCODER, MINI_TRAINING, train_shipped
 from gavs_lib.lab.toyshop import toyshop_features
 from gavs_lib.lab.train import FitConfig
 from gavs_lib.lab.weights import write_atomically
