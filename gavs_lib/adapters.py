@@ -47,16 +47,18 @@ class AdaptedMLP(MLPBlock):
     Args:
         mlp: the MLPBlock of an encoder block or of a decoder layer.
         adapter: module from [..., dim] to [..., dim]; should return zeros at first.
+        beside: the adapter stands beside the MLP instead, and gets what the MLP gets: y + adapter(x).
     """
 
-    def __init__(self, mlp: MLPBlock, adapter: nn.Module) -> None:
+    def __init__(self, mlp: MLPBlock, adapter: nn.Module, beside: bool = False) -> None:
         nn.Module.__init__(self)  # not MLPBlock's: the layers exist already
         self.lin1, self.lin2, self.act = mlp.lin1, mlp.lin2, mlp.act
         self.adapter = adapter
+        self.beside = beside
 
     def forward(self, x: Tensor) -> Tensor:
         y = super().forward(x)
-        return y + self.adapter(y)
+        return y + self.adapter(x if self.beside else y)
 
 
 class AdaptedAttention(Attention):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gavs_lib.adapters import AdaptedAttention, AdaptedMLP, BottleneckAdapter
 
 
-def install_cola(mask_decoder: MaskDecoder, width: int) -> None:
+def install_cola(mask_decoder: MaskDecoder, width: int, beside: bool = False) -> None:
     """Put a correlation adapter (ColA) behind the MLP of every two-way layer, in place.
 
     SAM's layer computes norm3(F_ctx + mlp(F_ctx)). With the wrapped MLP that becomes the paper's
@@ -20,9 +20,15 @@ def install_cola(mask_decoder: MaskDecoder, width: int) -> None:
         K    = norm3(F_ctx + F_P')                  (5), and SAM's norm
 
     K is then both the keys (with the tokens' position added) and the values of the attention from image to tokens (6).
+
+    Args:
+        mask_decoder: SAM's.
+        width: of the bottleneck.
+        beside: ColA gets F_ctx instead of MLP(F_ctx): not the paper's, a form to compare it with.
     """
     for layer in mask_decoder.transformer.layers:
-        layer.mlp = AdaptedMLP(layer.mlp, BottleneckAdapter(mask_decoder.transformer_dim, width, nn.GELU))
+        bottleneck = BottleneckAdapter(mask_decoder.transformer_dim, width, nn.GELU)
+        layer.mlp = AdaptedMLP(layer.mlp, bottleneck, beside)
 
 
 def install_attention_adapters(mask_decoder: MaskDecoder, av_width: int, va_width: int) -> None:

@@ -37,6 +37,7 @@ class GAVSConfig:
         va_width: likewise behind its attention from image to tokens (row d). Rows c and d go without ColA, row f has
             all three (*paper*; the widths *ours*).
         whole_decoder: SAM's own mask decoder trains (row b, without ColA; see `train_whole_decoder`).
+        cola_beside: ColA stands beside the decoder's MLPs instead of behind them (*ours*, to compare; paper: False).
         cue: the visual cue F_C is part of the prompt (*paper*; absent in the release).
         noise: form of the adaptive noise F_N, "parameter" (*paper*, read literally), "gaussian" (*ours*) or "none".
         noise_dim: d_N (*ours*; not printed).
@@ -58,6 +59,7 @@ class GAVSConfig:
     av_width: int = 0
     va_width: int = 0
     whole_decoder: bool = False
+    cola_beside: bool = False
 
     def __post_init__(self) -> None:
         if self.noise not in NOISE_FORMS:
@@ -174,7 +176,7 @@ class FrozenSAM(nn.Module):
                 block.norm1.requires_grad_(True)
                 block.norm2.requires_grad_(True)
         if config.cola_width:
-            install_cola(sam.mask_decoder, config.cola_width)
+            install_cola(sam.mask_decoder, config.cola_width, config.cola_beside)
         install_attention_adapters(sam.mask_decoder, config.av_width, config.va_width)
         if config.whole_decoder:
             train_whole_decoder(sam.mask_decoder)

@@ -34,6 +34,16 @@ def test_a_trained_adapter_is_added_to_the_output_of_the_mlp():
     torch.testing.assert_close(AdaptedMLP(mlp, adapter)(x), expected)
 
 
+def test_an_adapter_beside_the_mlp_gets_what_the_mlp_gets():
+    mlp, adapter = MLPBlock(16, 32), BottleneckAdapter(16, 8, nn.GELU)
+    x = torch.randn(7, 16)
+    expected = mlp(x)
+    beside = AdaptedMLP(mlp, adapter, beside=True)
+    assert torch.equal(beside(x), expected)
+    nn.init.normal_(adapter.up.weight)
+    torch.testing.assert_close(beside(x), expected + adapter(x))
+
+
 def test_the_wrapped_mlp_keeps_its_names_and_parameters():
     mlp = MLPBlock(16, 32)
     before = dict(mlp.named_parameters())

@@ -9,28 +9,25 @@ A profile is a file `notebooks/params/<profile>.yaml`: a section `all:` and one 
 """
 
 import ast
-import contextlib
 import difflib
 import json
 import os
 import re
 import shutil
 import sys
-import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import papermill
 import yaml
-from ipykernel.kernelspec import get_kernel_dict
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from gavs_lib.course.report import number, write_report
+from gavs_lib.lab.kernels import this_interpreters_kernel
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OWN_PARAMETERS = "quick"
@@ -87,7 +84,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     print(f"Profile {profile}; executed notebooks and their metrics go to {_shown(folder)}", flush=True)
     outcomes = []
-    with _this_interpreters_kernel():
+    with this_interpreters_kernel():
         for number, step in enumerate(steps, start=1):
             changed = ", ".join(f"{name}={value!r}" for name, value in step.parameters.items())
             print(f"\n[{number}/{len(steps)}] {step.name}" + (f"  ({changed})" if changed else ""), flush=True)
@@ -247,36 +244,6 @@ def _execute(step: Step, folder: Path) -> Outcome:
         return stopped("The kernel died: out of memory, a crash in native code, or somebody ended the process.")
     minutes = (time.perf_counter() - started) / 60
     return Outcome(step.name, minutes, metrics=_read_metrics(metrics))
-
-
-@contextlib.contextmanager
-def _this_interpreters_kernel() -> Iterator[None]:
-    """Make the kernel name `python3` mean the interpreter that runs this, with the gavs_lib that is imported here.
-
-    Jupyter would take the first kernel of that name on its search path, and a user's own (written by another
-    environment) can stand first there.
-    """
-    before = os.environ.get("JUPYTER_PATH")
-    with tempfile.TemporaryDirectory(prefix="gavs-kernel-") as folder:
-        # Errors only: at each start the kernel warns of its unencrypted connection, which stays within this machine.
-        spec = get_kernel_dict(["--IPKernelApp.log_level=40"], python_arguments=["-Xfrozen_modules=off"])
-        paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
-        spec["env"] = {
-            "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-            # Set to another by a batch system or a user, it would leave the notebooks without figures.
-            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        }
-        kernel = Path(folder) / "kernels" / "python3"
-        kernel.mkdir(parents=True)
-        (kernel / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
-        os.environ["JUPYTER_PATH"] = os.pathsep.join([folder, before] if before else [folder])
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ["JUPYTER_PATH"]
-            else:
-                os.environ["JUPYTER_PATH"] = before
 
 
 def _select(names: list[str], wanted: str) -> list[str]:

@@ -17,7 +17,9 @@ KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "nam
 
 
 def pairs(notebooks: Path = NOTEBOOKS) -> list[tuple[Path, Path]]:
-    """Every (source .py, generated .ipynb) directly in `notebooks`, sorted; either of the two may be missing on disk.
+    """Every (source .py, generated .ipynb) in `notebooks` and its folder grid/, sorted; one of the two may be missing.
+
+    Assignments are no pairs: a paired source would take its solutions along to the students.
 
     Raises:
         FileNotFoundError: there is no such folder (an installed wheel has no notebooks).
@@ -26,7 +28,8 @@ def pairs(notebooks: Path = NOTEBOOKS) -> list[tuple[Path, Path]]:
         raise FileNotFoundError(
             f"{notebooks}: no such folder. Notebooks live in a checkout of the course; run from one."
         )
-    stems = {path.with_suffix("") for pattern in ("*.py", "*.ipynb") for path in notebooks.glob(pattern)}
+    patterns = ("*.py", "*.ipynb", "grid/*.py", "grid/*.ipynb")
+    stems = {path.with_suffix("") for pattern in patterns for path in notebooks.glob(pattern)}
     return [(stem.parent / (stem.name + ".py"), stem.parent / (stem.name + ".ipynb")) for stem in sorted(stems)]
 
 

@@ -91,6 +91,7 @@ class FeatureSet(Dataset):
         entry = self._index[row]
         frames = entry["frames"]
         name, pictures, masks = self._frames.read(row)
+        has_mask = torch.tensor(entry["has_mask"])
         padded = {}
         if self.inputs["pad"]:
             shape = entry.get("frame_shape", (entry["mask_height"], entry["mask_width"]))
@@ -102,8 +103,8 @@ class FeatureSet(Dataset):
             "label": entry["label"],
             name: pictures,
             "audio": self._audio[item, :frames],
-            "masks": masks,
-            "has_mask": torch.tensor(entry["has_mask"]),
+            "masks": masks * has_mask[:, None, None],
+            "has_mask": has_mask,
             "frame_valid": torch.ones(frames, dtype=torch.bool),
         }
 
@@ -155,6 +156,21 @@ class FeatureSet(Dataset):
         chosen._rows = [self._rows[item] for item in items]
         chosen._audio = self._audio[items]
         return chosen
+
+    def labelled_first(self, seconds: int) -> "FeatureSet":
+        """The same clips with no more than their first masks, as v1s training clips have one.
+
+        Raises:
+            ValueError: no second would be labelled.
+        """
+        if seconds < 1:
+            raise ValueError(f"seconds is {seconds}; expected at least 1, or nothing is labelled.")
+        other = copy.copy(self)
+        other._index = [
+            {**entry, "has_mask": [flag and second < seconds for second, flag in enumerate(entry["has_mask"])]}
+            for entry in self._index
+        ]
+        return other
 
     def with_audio(self, audio: Tensor) -> "FeatureSet":
         """The same clips with other sound: silence, shuffled, swapped. Pictures and masks are shared.

@@ -1,0 +1,303 @@
+"""One training of the laboratory, and all that is measured after it; `lab.grid` runs many, and notebooks one.
+
+    zero-shot   train on clips of seen classes, keep the epoch that is best on other clips of seen classes, test on
+                seen and on unseen ones
+    k-shot      from there ten more epochs on k clips of each unseen class; test on clips that were in no list. A shot
+                is labelled as all v1s training clips are: its first second
+    control     from there as many steps on as many new clips of *seen* classes: what is gained by training longer
+
+The epoch that is best on seen validation counts (AVS-V3 does the same); of a k-shot training the last one is reported
+too. No test clip chooses anything.
+
+A row of the result holds a mean over clips and, in ``by_clip``, what each clip scored, so that two models can be
+compared clip by clip (`lab.statistics`).
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from gavs_lib._shipped import shipped_weights
+from gavs_lib.data.shots import draw_shots, seeded_order
+from gavs_lib.gavs import GAVSConfig
+from gavs_lib.lab.evaluate import score, shuffled, silent
+from gavs_lib.lab.features import FeatureSet
+from gavs_lib.lab.shipped import MINI_CONFIG, MINI_TRAINING, MODELS, TEST_PARTS, build_model
+from gavs_lib.lab.toyshop import toyshop_features
+from gavs_lib.lab.train import FitConfig, collate, fit
+from gavs_lib.lab.weights import load_trained, sha256
+from gavs_lib.losses import clip_average, semantic_loss
+from gavs_lib.vggish import VGGish, load_vggish
+from gavs_lib.world.folder import DEFAULT_COUNTS, fingerprint
+
+FEW_SHOT_EPOCHS = 10  # as AVS-V3 has it
+CONTROL_SEED = 1  # of the clips on which the control trains: of this world, and new to the model
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is trained on what, and what is measured then.
+
+    Attributes:
+        model: a kind of `lab.shipped.MODELS`.
+        config: settings of the model that differ from the course's (`MINI_CONFIG`).
+        training: settings of the training that differ from the course's (`MINI_TRAINING`), except the seed.
+        few_shot: settings of the k-shot trainings that differ from those of the first.
+        final_relu: of VGGish.
+        rotation: which classes are seen, 0 to 3.
+        seed: of the weights at the start and the order of the clips.
+        share: of the training clips that are used, 0-1, the smaller in the larger; the number of steps stays that of
+            all clips.
+        shots: values of k.
+        control: values of k at which the control trains as well.
+        train, val: number of clips of v1s and of v1m.
+        test: clips of each test part; of v1s with unseen classes `pool` instead, from which the shots are drawn.
+        pool: see `test`.
+    """
+
+    model: str = "gavs"
+    config: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    few_shot: Mapping[str, Any] = field(default_factory=dict)
+    final_relu: bool = False
+    rotation: int = 0
+    seed: int = 0
+    share: float = 1.0
+    shots: Sequence[int] = ()
+    control: Sequence[int] = ()
+    train: Sequence[int] = (DEFAULT_COUNTS["v1s", "train"], DEFAULT_COUNTS["v1m", "train"])
+    val: Sequence[int] = (DEFAULT_COUNTS["v1s", "val"], DEFAULT_COUNTS["v1m", "val"])
+    test: int = 80
+    pool: int = 160
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise ValueError(f"model is {self.model!r}; expected one of {', '.join(MODELS)}.")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share is {self.share}; expected more than 0 and at most 1.")
+        if not set(self.control) <= set(self.shots):
+            raise ValueError(f"control is {list(self.control)}; expected some of the shots {list(self.shots)}.")
+        if "seed" in {*self.training, *self.few_shot}:
+            raise ValueError("the seed is a field of its own, not one of the training's settings.")
+        _ = self.model_config, self.fit_config, self.few_shot_config  # unknown settings and impossible values
+
+    @property
+    def model_config(self) -> GAVSConfig:
+        return _changed("config", MINI_CONFIG, self.config)
+
+    @property
+    def fit_config(self) -> FitConfig:
+        return replace(_changed("training", MINI_TRAINING, self.training), seed=self.seed)
+
+    @property
+    def few_shot_config(self) -> FitConfig:
+        start = replace(self.fit_config, epochs=FEW_SHOT_EPOCHS, steps=None, schedule="constant", warmup_steps=0)
+        return _changed("few_shot", start, self.few_shot)
+
+    @property
+    def key(self) -> str:
+        """Sixteen hex digits for all that decides the result: settings, defaults included, world and encoders."""
+        return _key(self, fingerprint())
+
+
+def _key(experiment: Experiment, world: str) -> str:
+    parts = dataclasses.asdict(experiment)
+    parts |= {"config": dataclasses.asdict(experiment.model_config), "training": vars(experiment.fit_config)}
+    parts |= {"few_shot": vars(experiment.few_shot_config), "world": world}
+    parts |= {name: sha256(shipped_weights(name)) for name in ("sam_mini", "vggish_mini")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _changed(name: str, defaults, changes: Mapping[str, Any]):
+    unknown = sorted(set(changes) - {entry.name for entry in dataclasses.fields(defaults)})
+    if unknown:
+        raise ValueError(f"{name} has no setting {unknown[0]!r}; see {type(defaults).__name__}.")
+    return replace(defaults, **changes)
+
+
+class Bench:
+    """An experiment at work: what it trains on, the model, and the rows it has measured.
+
+    Args:
+        experiment: what to do.
+        work: folder of the trainings; they resume.
+        cache: folder of the feature cache.
+        progress: show progress bars.
+
+    Attributes:
+        model, vggish: as they are by now.
+        rows: measured so far, a list of dictionaries (see `table`).
+    """
+
+    def __init__(self, experiment: Experiment, work: Path, cache: Path, progress: bool = False) -> None:
+        self.experiment, self.work, self.cache, self.progress = experiment, Path(work), Path(cache), progress
+        torch.manual_seed(experiment.seed)
+        self.model = build_model(experiment.model, experiment.model_config)
+        self.vggish: VGGish = load_vggish("mini", experiment.final_relu)
+        self.deaf = experiment.model == "gavs_deaf"
+        self.rows: list[dict] = []
+        self._tests: dict[tuple[str, str], FeatureSet] = {}
+
+    def features(self, subset: str, split: str, count: int, seed: int = 0) -> FeatureSet:
+        """The first clips of a part of this rotation; a deaf model's are silent."""
+        counts = {(subset, split): count}
+        rotation = self.experiment.rotation
+        _, features = toyshop_features(counts, self.model, self.vggish, self.cache, rotation, seed, self.progress)
+        return silent(features, self.vggish) if self.deaf else features
+
+    def train(self) -> "Bench":
+        """Zero-shot: train on seen classes."""
+        experiment = self.experiment
+        both = {}
+        for split, (v1s, v1m) in {"train": experiment.train, "val": experiment.val}.items():
+            parts = {("v1s", split): v1s, ("v1m", split): v1m}
+            rotation = experiment.rotation
+            made = toyshop_features(parts, self.model, self.vggish, self.cache, rotation, progress=self.progress)
+            both[split] = silent(made[1], self.vggish) if self.deaf else made[1]
+        config = experiment.fit_config
+        if experiment.share < 1:
+            steps = config.steps or config.epochs * -(-len(both["train"]) // config.batch_size)
+            order = seeded_order(both["train"].uids, seed=0)
+            kept = sorted(order[: max(1, round(experiment.share * len(order)))])
+            every = max(1, round(config.val_every / experiment.share))
+            both["train"], config = both["train"].subset(kept), replace(config, steps=steps, val_every=every)
+        notes = {"world": fingerprint(), "rotation": experiment.rotation}
+        result = fit(
+            self.model, both["train"], both["val"], config, self.work / "zero-shot", progress=self.progress, notes=notes
+        )
+        self.model.eval()
+        self._add(0, "best", "training", "validation mIoU", [result.best_score])
+        self._add(0, "best", "training", "trained values", [float(self.model.trainable_summary().trained)])
+        if getattr(getattr(self.model, "prompt", None), "cue", None) is not None:
+            self._measure_cue(both["val"])
+        return self
+
+    def test(self) -> "Bench":
+        """Zero-shot: measure on seen and unseen classes, with the sound of other clips beside it."""
+        for part in TEST_PARTS:
+            features = self._test_set(part)
+            scores = score(self.model, features)
+            self._add(0, "best", " ".join(part), "mIoU", scores["miou"])
+            self._add(0, "best", " ".join(part), "F", scores["f"])
+            if not self.deaf:
+                self._add(
+                    0, "best", " ".join(part), "mIoU, shuffled sound", score(self.model, shuffled(features))["miou"]
+                )
+        return self
+
+    def few_shot(self) -> "Bench":
+        """k-shot and its control, each from the zero-shot weights, on the unseen classes of the test."""
+        return self.few_shot_on("unseen_test", self.experiment.pool)
+
+    def few_shot_on(self, split: str, pool: int) -> "Bench":
+        """The same on the unseen classes of a split: "unseen_test", or "unseen_val" where settings are chosen."""
+        experiment = self.experiment
+        if not experiment.shots:
+            return self
+        candidates = self.features("v1s", split, pool)
+        lists = draw_shots(candidates.uids, candidates.labels, experiment.shots)
+        new = self.features("v1s", "train", max(map(len, lists.values())), CONTROL_SEED) if experiment.control else None
+        val = self.features("v1s", "val", experiment.val[0])
+        for k, chosen in lists.items():
+            tested = [i for i in range(len(candidates)) if i not in set(chosen)]
+            lessons = {f"{k}-shot": candidates.subset(chosen).labelled_first(1)}
+            if k in experiment.control:
+                lessons[f"control {k}"] = new.subset(range(len(chosen)))
+            for name, lesson in lessons.items():
+                # The rate is part of the name: where settings are chosen, trainings with several rates share a start.
+                folder = self.work / f"{split} {name} lr {experiment.few_shot_config.lr:g}".replace(" ", "-")
+                load_trained(self.work / "zero-shot" / "best.safetensors", self.model)
+                fit(self.model, lesson, val, experiment.few_shot_config, folder, progress=self.progress)
+                for epoch in ("best", "last"):
+                    load_trained(folder / f"{epoch}.safetensors", self.model)
+                    state = epoch if name.endswith("shot") else f"control, {epoch}"
+                    values = score(self.model.eval(), candidates.subset(tested))["miou"]
+                    self._add(k, state, f"v1s {split}", "mIoU", values, tested)
+                    if epoch == "best" and split == "unseen_test":
+                        values = score(self.model, self._test_set(("v1s", "test")))["miou"]
+                        self._add(k, state, "v1s test", "mIoU", values)
+        load_trained(self.work / "zero-shot" / "best.safetensors", self.model)
+        return self
+
+    def table(self) -> pd.DataFrame:
+        """The rows measured so far.
+
+        Columns: shots (0: zero-shot), state ("best" or "last" epoch; "control, best", "control, last"), part (such as
+        "v1s unseen_test"), figure, value (mean over clips), n (clips), by_clip (thousandths, blank-separated, "-" for
+        a clip of the part that was not tested; empty where there is one value only).
+        """
+        return pd.DataFrame(self.rows)
+
+    def _test_set(self, part: tuple[str, str]) -> FeatureSet:
+        if part not in self._tests:
+            count = self.experiment.pool if part == ("v1s", "unseen_test") else self.experiment.test
+            self._tests[part] = self.features(*part, count)
+        return self._tests[part]
+
+    def _measure_cue(self, features: FeatureSet) -> None:
+        """Does the visual cue mean what the sound means? The semantic loss, and finding a clip's sound by its cue."""
+        cues, sounds = clip_cues(self.model, features)
+        config = self.experiment.fit_config
+        batches = range(0, len(cues) - config.batch_size + 1, config.batch_size)
+        labels = features.labels
+        losses = []
+        for first in batches:
+            here = slice(first, first + config.batch_size)
+            same = labels[here] if config.exclude_same_class else None
+            losses.append(semantic_loss(cues[here], sounds[here], config.margin, same).item())
+        if losses:
+            self._add(0, "best", "training", "semantic loss", [float(np.mean(losses))])
+        single = [i for i, uid in enumerate(features.uids) if "-v1s-" in uid]
+        found = retrieved(cues[single], sounds[single], [labels[i] for i in single])
+        self._add(0, "best", "v1s val", "sound found by its cue", found)
+
+    def _add(self, shots: int, state: str, part: str, figure: str, values, clips: Sequence[int] | None = None) -> None:
+        values = [float(value) for value in values]
+        row = {"shots": shots, "state": state, "part": part, "figure": figure}
+        row |= {"value": round(sum(values) / len(values), 5), "n": len(values), "by_clip": ""}
+        if len(values) > 1:
+            places = range(len(values)) if clips is None else clips
+            thousandths = dict(zip(places, (str(round(1000 * value)) for value in values)))
+            row["by_clip"] = " ".join(thousandths.get(i, "-") for i in range(max(places) + 1))
+        self.rows.append(row)
+
+
+def run_experiment(experiment: Experiment, work: Path, cache: Path, progress: bool = False) -> pd.DataFrame:
+    """Train, test, and train and test with shots: the rows of `Bench.table`."""
+    return Bench(experiment, work, cache, progress).train().test().few_shot().table()
+
+
+@torch.no_grad()
+def clip_cues(model: nn.Module, features: FeatureSet, batch_size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
+    """Averages of F_C and F_A over each clip (eq. 9): two tensors [N, audio_dim]."""
+    model.eval()
+    device = next(model.parameters()).device
+    cues, sounds = [], []
+    for batch in DataLoader(features, batch_size=batch_size, collate_fn=collate):
+        given = {name: batch[name].to(device) for name in ("images", "prefix") if name in batch}
+        given["prefix"] = given["prefix"].float() if "prefix" in given else None
+        output = model(given.get("images"), batch["audio"].to(device), prefix=given["prefix"])
+        cues.append(clip_average(output.visual_cue.cpu(), batch["frame_valid"]))
+        sounds.append(clip_average(batch["audio"], batch["frame_valid"]))
+    return torch.cat(cues), torch.cat(sounds)
+
+
+def retrieved(cues: torch.Tensor, sounds: torch.Tensor, labels: Sequence[str]) -> list[float]:
+    """For each clip: is the sound that is most like its cue one of its own class? 1 or 0.
+
+    Args:
+        cues, sounds: [N, D].
+        labels: the N clips' classes. One whose class no clip shares counts as well: it must find its own sound.
+    """
+    likeness = nn.functional.normalize(cues, dim=1) @ nn.functional.normalize(sounds, dim=1).T
+    return [float(labels[best] == label) for label, best in zip(labels, likeness.argmax(dim=1).tolist())]

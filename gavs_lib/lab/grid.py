@@ -1,0 +1,269 @@
+"""Many trainings: variants x rotations x seeds of a plan, each through papermill, into one table.
+
+The plan is a YAML file (``notebooks/grid/laboratory.yaml``):
+
+    variants:                       # name -> fields of `lab.experiment.Experiment`
+      gavs: {model: gavs, shots: [1, 3, 5]}
+      no cue: {model: gavs, config: {cue: false}}
+    grids:                          # name -> which variants, in which rotations, with which seeds
+      generalization: {variants: [gavs], rotations: [0, 1, 2, 3], seeds: [0, 1, 2]}
+
+Each training runs ``notebooks/grid/one_training.ipynb`` in a process of its own, and its executed notebook stays as its
+record. A finished one has rows in the results (``data/results/grid.csv``) with the key of its experiment, a hash of all
+settings, of the world and of the encoders, and is skipped; if one of these has changed, it runs again and its old rows
+go. A broken one is named, and the others go on. A killed grid loses nothing but the minutes since the last checkpoint.
+
+    python -m gavs_lib.lab.grid --list                     what is finished, missing, outdated
+    python -m gavs_lib.lab.grid generalization -j 2        train what is missing of one grid, two at a time
+    python -m gavs_lib.lab.grid --verify                   train one finished row again and compare
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+import torch
+import yaml
+
+from gavs_lib.lab.experiment import Experiment
+from gavs_lib.lab.kernels import REPOSITORY, this_interpreters_kernel
+from gavs_lib.lab.weights import write_atomically
+from gavs_lib.world.folder import fingerprint
+
+PLAN = REPOSITORY / "notebooks" / "grid" / "laboratory.yaml"
+NOTEBOOK = REPOSITORY / "notebooks" / "grid" / "one_training.ipynb"
+RESULTS = REPOSITORY / "data" / "results" / "grid.csv"
+UNIT = ["variant", "rotation", "seed"]
+# A row trained again elsewhere: training on another processor ends at other weights, as with another seed.
+TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One training of a plan."""
+
+    variant: str
+    experiment: Experiment
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        return self.variant, self.experiment.rotation, self.experiment.seed
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder: readable, and another one for other settings."""
+        letters = "".join(letter if letter.isalnum() else "-" for letter in self.variant)
+        return f"{letters}-rotation{self.experiment.rotation}-seed{self.experiment.seed}-{self.experiment.key[:8]}"
+
+    def __str__(self) -> str:
+        return f"{self.variant}, rotation {self.experiment.rotation}, seed {self.experiment.seed}"
+
+
+def read_plan(path: str | os.PathLike = PLAN, grids: Sequence[str] = ()) -> list[Unit]:
+    """The trainings of a plan, each once; those of the first seed in all rotations first, then of the second.
+
+    Args:
+        path: the YAML file.
+        grids: names of grids; empty: all.
+
+    Raises:
+        ValueError: the file does not read as a plan, or names something unknown; says where.
+    """
+    path = Path(path)
+    plan = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(plan, dict) or set(plan) != {"variants", "grids"}:
+        raise ValueError(f"{path}: expected two sections, variants and grids.")
+    unknown = sorted(set(grids) - set(plan["grids"]))
+    if unknown:
+        raise ValueError(f"{path} has no grid {unknown[0]!r}; it has {', '.join(plan['grids'])}.")
+    known = {entry.name for entry in fields(Experiment)} - {"rotation", "seed"}
+    units: dict[tuple, Unit] = {}
+    for name, grid in plan["grids"].items():
+        if set(grid) != {"variants", "rotations", "seeds"}:
+            raise ValueError(f"{path}: grid {name!r} has {sorted(grid)}; expected variants, rotations and seeds.")
+        for variant in grid["variants"]:
+            settings = plan["variants"].get(variant)
+            if settings is None:
+                raise ValueError(f"{path}: grid {name!r} asks for {variant!r}, which is not among the variants.")
+            if not set(settings) <= known:
+                wrong = sorted(set(settings) - known)[0]
+                raise ValueError(f"{path}: variant {variant!r} has no setting {wrong!r}; there are {sorted(known)}.")
+        if grids and name not in grids:
+            continue
+        for seed in grid["seeds"]:
+            for rotation in grid["rotations"]:
+                for variant in grid["variants"]:
+                    try:
+                        experiment = Experiment(**plan["variants"][variant], rotation=rotation, seed=seed)
+                    except (TypeError, ValueError) as error:
+                        raise ValueError(f"{path}: variant {variant!r}: {error}") from error
+                    units.setdefault((variant, rotation, seed), Unit(variant, experiment))
+    return sorted(units.values(), key=lambda unit: unit.experiment.seed)
+
+
+def finished(units: Iterable[Unit], results: str | os.PathLike) -> dict[tuple, str]:
+    """State of each unit in a results file: (variant, rotation, seed) -> "finished", "outdated" or "missing"."""
+    keys: dict[tuple, str] = {}
+    if Path(results).exists():
+        table = pd.read_csv(results, usecols=[*UNIT, "key"], dtype={"key": str}).drop_duplicates()
+        keys = {(row.variant, row.rotation, row.seed): row.key for row in table.itertuples()}
+    states = {}
+    for unit in units:
+        key = keys.get(unit.place)
+        states[unit.place] = "missing" if key is None else "finished" if key == unit.experiment.key else "outdated"
+    return states
+
+
+def run_grid(
+    units: Sequence[Unit],
+    results: str | os.PathLike = RESULTS,
+    work: str | os.PathLike = "build/grid",
+    jobs: int = 1,
+    notebook: str | os.PathLike = NOTEBOOK,
+) -> dict[str, str]:
+    """Train every unit that has no rows yet, and add its rows to the results as soon as it is finished.
+
+    Args:
+        units: from `read_plan`.
+        results: the CSV; made if missing.
+        work: folder of trainings, executed notebooks and the feature cache.
+        jobs: trainings at a time; the processor's cores are divided among them.
+        notebook: takes the fields of `Experiment` as parameters and writes rows.csv into output_dir.
+
+    Returns:
+        for each unit that broke: its name -> what went wrong, and where its notebook lies.
+    """
+    results, work = Path(results).resolve(), Path(work).resolve()
+    states = finished(units, results)
+    todo = [unit for unit in units if states[unit.place] != "finished"]
+    print(f"{len(units)} trainings, {len(units) - len(todo)} finished, {len(todo)} to do", flush=True)
+    broken: dict[str, str] = {}
+    begun = time.monotonic()
+    with this_interpreters_kernel(), ThreadPoolExecutor(max_workers=jobs) as pool:
+        waiting = {pool.submit(_train, unit, work, jobs, Path(notebook).resolve()): unit for unit in todo}
+        for number, done in enumerate(as_completed(waiting), start=1):
+            unit, trouble = waiting[done], done.exception()
+            if trouble is None:
+                record(done.result(), results)
+            else:
+                broken[str(unit)] = str(trouble)
+            minutes = (time.monotonic() - begun) / 60
+            print(f"[{number}/{len(todo)}, {minutes:.0f} min] {unit}: {trouble or 'finished'}", flush=True)
+    return broken
+
+
+def record(rows: pd.DataFrame, results: str | os.PathLike) -> None:
+    """Put a unit's rows into the results, in place of those it has there."""
+    results = Path(results)
+    if results.exists():  # read each time: another process may have added to it meanwhile
+        kept = pd.read_csv(results, dtype={"by_clip": str, "key": str}, keep_default_na=False)
+        same = kept.set_index(UNIT).index.isin(rows.set_index(UNIT).index)
+        rows = pd.concat([kept[~same], rows]).sort_values(UNIT, kind="stable")
+    results.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(results, rows.to_csv(index=False).encode())
+
+
+def verify(unit: Unit, results: str | os.PathLike, work: str | os.PathLike | None = None) -> pd.DataFrame:
+    """Train a finished unit again from nothing and set what it scores beside what is recorded.
+
+    Returns:
+        Rows of both: shots, state, part, figure, recorded, again, and their absolute difference.
+    """
+    table = pd.read_csv(results, dtype={"by_clip": str, "key": str}, keep_default_na=False)
+    recorded = table.set_index(UNIT).loc[[unit.place]].reset_index()
+    with tempfile.TemporaryDirectory() as folder, this_interpreters_kernel():
+        again = _train(unit, Path(work or folder).resolve(), 1, NOTEBOOK)
+    place = ["shots", "state", "part", "figure"]
+    both = recorded[[*place, "value"]].merge(again[[*place, "value"]], on=place, suffixes=("_recorded", "_again"))
+    if len(both) != len(recorded):
+        raise ValueError(f"{unit} now gives {len(again)} rows, {len(recorded)} are recorded; run the grid again.")
+    both = both.rename(columns={"value_recorded": "recorded", "value_again": "again"})
+    return both.assign(difference=(both["recorded"] - both["again"]).abs())
+
+
+def _train(unit: Unit, work: Path, jobs: int, notebook: Path) -> pd.DataFrame:
+    """Run the notebook for one unit; its rows, complete. RuntimeError if it stops."""
+    folder = work / unit.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = {entry.name: getattr(unit.experiment, entry.name) for entry in fields(Experiment)}
+    parameters = json.loads(json.dumps(parameters))  # tuples become lists
+    parameters |= {"output_dir": str(folder), "cache_dir": str(work / "cache")}
+    (folder / "parameters.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
+    rows = folder / "rows.csv"
+    rows.unlink(missing_ok=True)
+    executed = folder / "training.ipynb"
+    command = [sys.executable, "-m", "papermill", str(notebook), str(executed), "--kernel", "python3"]
+    command += ["--parameters_file", str(folder / "parameters.yaml"), "--no-progress-bar", "--cwd", str(folder)]
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    begun = time.monotonic()
+    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": threads}, capture_output=True, text=True)
+    if done.returncode or not rows.exists():
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+        raise RuntimeError(f"{lines[-1]} (its notebook: {executed})")
+    place = dict(zip(UNIT, unit.place))
+    table = pd.read_csv(rows, dtype={"by_clip": str}, keep_default_na=False)
+    notes = {"key": unit.experiment.key, "world": fingerprint(), "minutes": round((time.monotonic() - begun) / 60, 1)}
+    notes |= {"torch": torch.__version__, "command": "python -m gavs_lib.lab.grid"}
+    return pd.DataFrame({**place, **dict(table.items()), **notes})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train what has no rows yet, list what has, or train one again and compare."""
+    parser = argparse.ArgumentParser(prog="python -m gavs_lib.lab.grid", description=main.__doc__)
+    parser.add_argument("grids", nargs="*", help="names of grids in the plan; none: all")
+    parser.add_argument("--plan", type=Path, default=PLAN)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--work", type=Path, default=Path("build/grid"))
+    parser.add_argument("-j", "--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--list", action="store_true", help="say what is finished, missing or outdated; train nothing")
+    parser.add_argument("--verify", action="store_true", help="train one finished row again and compare")
+    asked = parser.parse_args(argv)
+    try:
+        units = read_plan(asked.plan, asked.grids)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    states = finished(units, asked.results)
+    if asked.list:
+        for unit in units:
+            print(f"{states[unit.place]:10}{unit}")
+        return 0
+    if asked.verify:
+        return _report(units, states, asked.results)
+    broken = run_grid(units, asked.results, asked.work, asked.jobs)
+    for name, reason in broken.items():
+        print(f"broken: {name}: {reason}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def _report(units: Sequence[Unit], states: dict[tuple, str], results: Path) -> int:
+    """Verify one finished unit at random, and say how it went."""
+    done = [unit for unit in units if states[unit.place] == "finished"]
+    if not done:
+        print("No row is finished, so none can be verified.", file=sys.stderr)
+        return 2
+    unit = random.choice(done)
+    print(f"Training again: {unit}", flush=True)
+    both = verify(unit, results)
+    print(both.to_string(index=False))
+    scores = both[both["figure"] == "mIoU"]
+    worst = scores["difference"].max()
+    if both["difference"].max() == 0:
+        print("Equal to the last digit.")
+    else:
+        print(f"Largest difference of a mean IoU: {worst:.4f} (allowed: {TOLERANCE}; on another machine none is equal)")
+    return int(worst > TOLERANCE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

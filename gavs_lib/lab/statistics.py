@@ -1,0 +1,203 @@
+"""Comparisons of models that were measured on the same clips: differences in pairs, with bootstrap intervals.
+
+The unit is a training, told by (rotation, seed). Two models are compared within each unit, clip by clip, since clips
+differ far more than models do. What may vary if all were repeated is drawn anew: which rotations, which seeds of each,
+which clips of each. Seeds and models of one rotation share its clips, so a draw of clips serves all of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gavs_lib._shipped import shipped_results
+
+UNIT = ["rotation", "seed"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of a - b, and how sure it is.
+
+    Attributes:
+        mean: of the units' differences, in the figure's own scale (mIoU: 0-1).
+        low, high: bounds of its bootstrap interval.
+        confidence: of the interval.
+        units: for each unit (rotation, seed) the mean difference over its clips.
+        clips: on how many clips each unit was compared, on average.
+    """
+
+    mean: float
+    low: float
+    high: float
+    confidence: float
+    units: pd.Series
+    clips: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        return (
+            f"{100 * self.mean:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}], "
+            f"{(self.units > 0).sum()} of {len(self.units)} trainings above 0"
+        )
+
+
+def read_results(path: str | Path | None = None) -> pd.DataFrame:
+    """A table of `lab.grid` with each row's scores by clip as an array (NaN where a clip was not tested).
+
+    Args:
+        path: the CSV; None: the recorded one, `data/results/grid.csv`.
+    """
+    path = shipped_results("grid") if path is None else path
+    table = pd.read_csv(path, dtype={"by_clip": str, "key": str}, keep_default_na=False)
+    return table.assign(scores=[scores_of(text) for text in table["by_clip"]])
+
+
+def scores_of(text: str) -> np.ndarray:
+    """A `by_clip` cell as numbers, float64, NaN for "-".
+
+    >>> scores_of("500 - 1000")
+    array([0.5, nan, 1. ])
+    """
+    return np.array([np.nan if word == "-" else int(word) / 1000 for word in text.split()])
+
+
+def select(table: pd.DataFrame, **wanted: object) -> pd.DataFrame:
+    """The rows in which each named column has the value given; ValueError, with the values there are, if none has."""
+    rows = table
+    for name, value in wanted.items():
+        found = rows[rows[name] == value]
+        if found.empty:
+            known = ", ".join(sorted(map(str, rows[name].unique())))
+            raise ValueError(f"no row with {name} {value!r}; there are: {known}.")
+        rows = found
+    return rows
+
+
+def spread(table: pd.DataFrame, by: Sequence[str], units: Sequence[str] = UNIT) -> pd.DataFrame:
+    """Mean, standard deviation over units and their number, for each group of rows.
+
+    Args:
+        table: rows with a column `value`, one for each unit in a group.
+        by: columns that make a group.
+
+    Returns:
+        Columns `by`, mean, sd (NaN for one unit), units.
+
+    Raises:
+        ValueError: a unit occurs twice in a group.
+    """
+    twice = table.duplicated([*by, *units])
+    if twice.any():
+        raise ValueError(f"{int(twice.sum())} rows have the same {', '.join([*by, *units])} as another; select first.")
+    grouped = table.groupby(list(by), sort=False)["value"]
+    return grouped.agg(mean="mean", sd="std", units="count").reset_index()
+
+
+def paired(
+    a: pd.DataFrame, b: pd.DataFrame, comparisons: int = 1, draws: int = 2000, seed: int = 0, level: float = 0.95
+) -> Difference:
+    """The mean difference a - b over the units and clips that both were measured on.
+
+    Args:
+        a, b: rows of `read_results` of one figure, one for each unit.
+        comparisons: how many such intervals a page shows; each gets the confidence 1 - (1 - level) / comparisons
+            (Bonferroni), so that all of them hold at once with the probability `level`.
+        draws: of the bootstrap.
+        seed: of the bootstrap.
+        level: confidence of all intervals together.
+
+    Raises:
+        ValueError: a unit occurs twice, they share no unit, or a shared unit has no clip that both were tested on.
+    """
+    for name, rows in (("a", a), ("b", b)):
+        if rows.duplicated(UNIT).any():
+            raise ValueError(f"{name} has several rows for a unit (rotation, seed); select one figure, part and state.")
+    first, second = a.set_index(UNIT)["scores"], b.set_index(UNIT)["scores"]
+    shared = first.index.intersection(second.index).sort_values()
+    if shared.empty:
+        raise ValueError("a and b share no unit (rotation, seed), so that nothing can be paired.")
+    differences: dict[int, list[np.ndarray]] = {}
+    means = []
+    for rotation, number in shared:
+        one, other = first[rotation, number], second[rotation, number]
+        size = min(len(one), len(other))  # clips at the end that were not tested are not written
+        difference = one[:size] - other[:size]
+        if np.isnan(difference).all():
+            raise ValueError(f"rotation {rotation}, seed {number}: no clip was tested by both.")
+        differences.setdefault(rotation, []).append(difference)
+        means.append(np.nanmean(difference))
+    confidence = 1 - (1 - level) / comparisons
+    drawn = _bootstrap({r: np.stack(_same_length(rows)) for r, rows in differences.items()}, draws, seed)
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    clips = np.mean([np.isfinite(rows).sum(axis=-1).mean() for rows in differences.values()])
+    return Difference(
+        float(np.mean(means)), float(low), float(high), confidence, pd.Series(means, index=shared), float(clips)
+    )
+
+
+def compare(
+    table: pd.DataFrame, pairs: Mapping[str, tuple[Mapping[str, object], Mapping[str, object]]], **common: object
+) -> pd.DataFrame:
+    """Many comparisons as a table, their number taken into account: one row a pair.
+
+    Args:
+        table: of `read_results`.
+        pairs: name -> what to select for a, and for b, besides `common`.
+        common: columns and values that both sides share.
+
+    Returns:
+        Columns comparison, difference, low, high, units, above (units above 0), clips, clear.
+    """
+    rows = []
+    for name, (a, b) in pairs.items():
+        found = paired(select(table, **common, **a), select(table, **common, **b), comparisons=len(pairs))
+        rows.append(
+            {
+                "comparison": name,
+                "difference": found.mean,
+                "low": found.low,
+                "high": found.high,
+                "units": len(found.units),
+                "above": int((found.units > 0).sum()),
+                "clips": found.clips,
+                "clear": found.clear,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _same_length(rows: list[np.ndarray]) -> list[np.ndarray]:
+    longest = max(map(len, rows))
+    return [np.pad(row, (0, longest - len(row)), constant_values=np.nan) for row in rows]
+
+
+def _bootstrap(differences: Mapping[int, np.ndarray], draws: int, seed: int) -> np.ndarray:
+    """Means of `draws` repetitions. differences: rotation -> [seeds, clips], NaN where a clip was not tested."""
+    rng = np.random.default_rng(seed)
+    values = list(differences.values())
+    picked = rng.integers(len(values), size=(len(values), draws))  # a rotation for each place of each repetition
+    total, units = np.zeros(draws), np.zeros(draws)
+    for place in picked:
+        for rotation, rows in enumerate(values):
+            here = place == rotation
+            total[here] += len(rows) * _repeat(rows, int(here.sum()), rng)  # a unit counts as a unit
+            units[here] += len(rows)
+    return total / units
+
+
+def _repeat(values: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Means [draws] of one rotation's values [seeds, clips] with seeds and clips drawn anew."""
+    known = np.isfinite(values)
+    tested = np.flatnonzero(known.any(axis=0))
+    weights = np.zeros((draws, values.shape[1]))
+    np.add.at(weights, (np.arange(draws)[:, None], tested[rng.integers(len(tested), size=(draws, len(tested)))]), 1)
+    means = (np.nan_to_num(values) @ weights.T) / np.maximum(known @ weights.T, 1)  # [seeds, draws]
+    seeds = rng.integers(len(values), size=(len(values), draws))
+    return means[seeds, np.arange(draws)].mean(axis=0)

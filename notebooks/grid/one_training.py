@@ -1,0 +1,74 @@
+# %% [markdown]
+# # One training of the laboratory
+# *Two to ten minutes on one CPU core. Not a page to read first: the grid (`python -m gavs_lib.lab.grid`) runs it once for each row of its plan, and the executed page is that row's record.*
+#
+# Trains one model on the seen classes of the toy shop, tests it on seen and on unseen ones, then goes on with a few shots of the unseen ones. `gavs_lib.lab.experiment` says what each step is.
+#
+# - **Reads** nothing; clips are drawn.
+# - **Writes** `rows.csv` to `output_dir`, beside the trainings' folders.
+
+# %% tags=["parameters"]
+model: str = "gavs"  # a kind of gavs_lib.lab.shipped.MODELS
+config: dict = {}  # settings of the model other than the course's
+training: dict = {}  # settings of the training other than the course's
+few_shot: dict = {}  # settings of the k-shot trainings other than those of the first
+final_relu: bool = False  # of VGGish
+rotation: int = 0  # which classes are seen
+share: float = 1.0  # of the training clips
+shots: list = []  # clips of each unseen class, such as [1, 3, 5]
+control: list = []  # of the shots: where training longer on seen classes stands beside
+train: list = [360, 240]  # clips of v1s and v1m
+val: list = [60, 40]  # likewise
+test: int = 80  # clips of each test part
+pool: int = 160  # clips of unseen classes from which the shots are drawn; the others are the test
+seed: int = 0  # of the weights and the order of the clips
+output_dir: str = "build/one_training"  # where everything is written
+cache_dir: str = ""  # where features are kept; "": a folder in output_dir
+
+# %%
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+from IPython.display import display
+
+from gavs_lib.course import plots
+from gavs_lib.lab.experiment import Bench, Experiment
+
+begun = time.perf_counter()
+output = Path(output_dir)
+cache = Path(cache_dir) if cache_dir else output / "cache"
+experiment = Experiment(
+    model, config, training, few_shot, final_relu, rotation, seed, share, shots, control, train, val, test, pool
+)
+print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; key {experiment.key}")
+
+# %% [markdown]
+# ## Zero-shot
+
+# %%
+bench = Bench(experiment, output, cache).train()
+bench.model.trainable_summary()
+
+# %%
+log = pd.read_json(output / "zero-shot" / "log.jsonl", lines=True)
+display(log)
+plots.curves({model: log.where(log.notna(), None).to_dict("records")}, f"{model}, rotation {rotation}, seed {seed}")
+
+# %%
+bench.test()
+display(bench.table().drop(columns="by_clip"))
+
+# %% [markdown]
+# ## A few shots
+
+# %%
+bench.few_shot()
+rows = bench.table()
+display(rows[rows["shots"] > 0].drop(columns="by_clip"))
+
+# %%
+rows.to_csv(output / "rows.csv.part", index=False)
+(output / "rows.csv.part").replace(output / "rows.csv")
+print(f"{len(rows)} rows in {(time.perf_counter() - begun) / 60:.1f} minutes")

@@ -1,0 +1,179 @@
+"""One training of the laboratory: what its key holds, what is trained on what, and what its rows say."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from gavs_lib.data.shots import draw_shots
+from gavs_lib.lab import experiment as module
+from gavs_lib.lab.evaluate import score
+from gavs_lib.lab.experiment import Bench, Experiment, clip_cues, retrieved, run_experiment
+from gavs_lib.lab.toyshop import toyshop_features
+from gavs_lib.lab.train import fit
+from gavs_lib.losses import semantic_loss
+from gavs_lib.world.classes import class_split
+
+SMALL = Experiment(
+    train=(10, 6),
+    val=(6, 4),
+    test=6,
+    pool=52,
+    shots=(1,),
+    control=(1,),
+    training={"steps": 2, "warmup_steps": 1, "precision": "no"},
+    few_shot={"epochs": 2},
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A small experiment, with a record of every training it made: (folder's name, clips, configuration)."""
+    folder, fits = tmp_path_factory.mktemp("experiment"), []
+
+    def watched(model, train_set, val_set, config, output_dir, **more):
+        fits.append((output_dir.name, train_set, val_set, config))
+        return fit(model, train_set, val_set, config, output_dir, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "fit", watched)
+        bench = Bench(SMALL, folder / "work", folder / "cache")
+        bench.train().test().few_shot()
+    return bench, fits
+
+
+def test_the_key_follows_every_setting_the_defaults_and_the_world(monkeypatch):
+    key = SMALL.key
+    assert dataclasses.replace(SMALL, config={"cola_width": 32}).key == key, "so is a default"
+    changes = [{"rotation": 1}, {"seed": 1}, {"final_relu": True}, {"share": 0.5}, {"config": {"cola_width": 16}}]
+    changes += [
+        {"training": {"steps": 5, "warmup_steps": 1}},
+        {"few_shot": {"lr": 1e-4}},
+        {"pool": 61},
+        {"control": ()},
+    ]
+    keys = {dataclasses.replace(SMALL, **change).key for change in changes}
+    assert len(keys | {key}) == len(changes) + 1
+    assert Experiment(**json.loads(json.dumps(dataclasses.asdict(SMALL)))).key == key, "lists for tuples are the same"
+    monkeypatch.setattr(module, "fingerprint", lambda: "another world")
+    assert SMALL.key != key
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"model": "gasv"}, "model is 'gasv'"),
+        ({"config": {"cola": 3}}, "config has no setting 'cola'"),
+        ({"training": {"learning_rate": 3}}, "training has no setting 'learning_rate'"),
+        ({"training": {"seed": 3}}, "a field of its own"),
+        ({"few_shot": {"epochs": 0}}, "epochs is 0"),
+        ({"share": 0}, "share is 0"),
+        ({"shots": (1,), "control": (1, 5)}, "some of the shots"),
+    ],
+)
+def test_an_impossible_experiment_is_refused_before_anything_runs(change, message):
+    with pytest.raises(ValueError, match=message):
+        Experiment(**change)
+
+
+def test_shots_and_tests_share_no_clip_and_shots_are_unseen_classes_labelled_in_their_first_second(run):
+    bench, fits = run
+    (_, lesson, val, config) = next(each for each in fits if "unseen_test-1-shot" in each[0])
+    unseen = {toy.name for toy in class_split(0).unseen_test}
+    assert sorted(lesson.labels) == sorted(unseen), "one clip of each unseen class"
+    assert lesson.has_mask.sum(1).tolist() == [1] * 12 and bool(lesson.has_mask[:, 0].all())
+    assert not lesson[0]["masks"][1:].any() and lesson[0]["masks"][0].any()
+    assert (config.epochs, config.steps, config.schedule, config.warmup_steps) == (2, None, "constant", 0)
+    assert Experiment().few_shot_config.epochs == 10
+    assert set(val.labels) <= {toy.name for toy in class_split(0).seen}, "no unseen class chooses an epoch"
+
+    row = next(r for r in bench.rows if r["shots"] == 1 and r["state"] == "best" and r["part"] == "v1s unseen_test")
+    cells = row["by_clip"].split(" ")
+    candidates = bench.features("v1s", "unseen_test", SMALL.pool)
+    drawn = draw_shots(candidates.uids, candidates.labels, [1])[1]
+    assert [i for i in range(SMALL.pool) if i >= len(cells) or cells[i] == "-"] == drawn
+    assert row["n"] == SMALL.pool - len(drawn)
+
+
+def test_the_control_trains_on_as_many_new_clips_of_seen_classes(run):
+    _, fits = run
+    names = {name: lesson for name, lesson, _, _ in fits}
+    shots, control = (next(names[name] for name in names if word in name) for word in ("1-shot", "control-1"))
+    assert len(control) == len(shots) and control.has_mask.sum() == shots.has_mask.sum()
+    assert set(control.labels) <= {toy.name for toy in class_split(0).seen}
+    trained = names["zero-shot"]
+    assert not {item["audio"].sum().item() for item in control} & {item["audio"].sum().item() for item in trained}
+
+
+def test_every_training_with_shots_starts_from_the_zero_shot_weights(run, tmp_path):
+    bench, _ = run
+    again = Bench(SMALL, tmp_path, bench.cache)
+    again.work = bench.work  # its zero-shot training is there and returns at once
+    again.train()
+    values = score(again.model, again.features("v1s", "test", SMALL.test))["miou"]
+    row = next(r for r in bench.rows if r["shots"] == 0 and r["part"] == "v1s test" and r["figure"] == "mIoU")
+    assert np.allclose([int(cell) / 1000 for cell in row["by_clip"].split()], values, atol=6e-4)
+    after = score(bench.model, again.features("v1s", "test", SMALL.test))["miou"]
+    assert np.allclose(values, after), "and the bench ends with them"
+
+
+def test_rows_name_all_that_was_measured_and_their_means_are_those_of_their_clips(run):
+    bench, _ = run
+    table = bench.table()
+    assert not table.duplicated(["shots", "state", "part", "figure"]).any()
+    for row in table[table["by_clip"] != ""].itertuples():
+        cells = [int(cell) for cell in row.by_clip.split() if cell != "-"]
+        assert len(cells) == row.n and abs(np.mean(cells) / 1000 - row.value) < 6e-4
+    zero = table[table["shots"] == 0]
+    assert set(zero[zero["figure"] == "mIoU, shuffled sound"]["part"]) == {
+        "v1s test", "v1m test", "v1s unseen_test", "v1m unseen_test",
+    }  # fmt: skip
+    assert {"best", "last", "control, best", "control, last"} == set(table[table["shots"] == 1]["state"])
+    trained = table.set_index("figure").loc["trained values", "value"]
+    assert trained == bench.model.trainable_summary().trained
+
+
+def test_the_semantic_loss_of_the_table_is_the_losses_on_batches_in_order(run):
+    bench, _ = run
+    parts = {("v1s", "val"): SMALL.val[0], ("v1m", "val"): SMALL.val[1]}
+    _, val = toyshop_features(parts, bench.model, bench.vggish, bench.cache)
+    cues, sounds = clip_cues(bench.model, val, batch_size=3)
+    one = bench.model(None, val[2]["audio"][None], prefix=val[2]["prefix"][None].float())
+    assert torch.allclose(cues[2], one.visual_cue[0].mean(0), atol=1e-4)
+    expected = semantic_loss(cues[:8], sounds[:8], 0.3, val.labels[:8]).item()  # ten clips: one whole batch of eight
+    row = next(r for r in bench.rows if r["figure"] == "semantic loss")
+    assert row["value"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_retrieval_by_hand():
+    cues = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.1]])
+    sounds = torch.tensor([[3.0, 0.0], [1.0, 0.1], [0.0, 1.0]])
+    # Cosines: the first cue finds sound 0, the second sound 2; the third 2 (0.74) before 1 (0.74 > 0.67 of sound 0).
+    assert retrieved(cues, sounds, ["bell", "drum", "bell"]) == [1.0, 0.0, 0.0]
+    assert retrieved(cues, sounds, ["bell", "bell", "bell"]) == [1.0, 1.0, 1.0]
+
+
+def test_a_share_of_the_clips_is_nested_and_takes_as_many_steps(tmp_path, monkeypatch):
+    seen = {}
+
+    def only_look(model, train_set, val_set, config, folder, **more):
+        seen[folder.parent.name] = (set(train_set.uids), config.steps, config.val_every)
+        raise InterruptedError
+
+    monkeypatch.setattr(module, "fit", only_look)
+    for share in (0.25, 0.5):
+        small = dataclasses.replace(SMALL, share=share, training={"epochs": 3, "val_every": 2, "batch_size": 4})
+        with pytest.raises(InterruptedError):
+            Bench(small, tmp_path / str(share), tmp_path / "cache").train()
+    assert len(seen["0.25"][0]) == 4 and len(seen["0.5"][0]) == 8 and seen["0.25"][0] < seen["0.5"][0]
+    assert seen["0.25"][1:] == (12, 8) and seen["0.5"][1:] == (12, 4)
+
+
+def test_a_deaf_model_hears_the_same_in_training_and_tests_and_has_no_shuffled_control(tmp_path):
+    small = dataclasses.replace(SMALL, model="gavs_deaf", shots=(), control=(), pool=20)
+    table = run_experiment(small, tmp_path / "work", tmp_path / "cache")
+    assert not (table["figure"] == "mIoU, shuffled sound").any()
+    audio = Bench(small, tmp_path / "work", tmp_path / "cache").features("v1s", "test", 3).audio
+    assert torch.equal(audio[0], audio[2])

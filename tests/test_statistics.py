@@ -1,0 +1,110 @@
+"""Paired comparisons, against hand-computed means and a slow bootstrap."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gavs_lib.lab.statistics import compare, paired, scores_of, select, spread
+
+
+def rows(units, **columns):
+    """One row for each (rotation, seed) with its scores by clip."""
+    table = [
+        {"rotation": r, "seed": s, "scores": np.array(values, float), **columns} for (r, s), values in units.items()
+    ]
+    return pd.DataFrame(table).assign(value=lambda t: [np.nanmean(v) for v in t["scores"]])
+
+
+def test_a_cell_reads_as_thousandths_and_a_dash_as_not_tested():
+    assert scores_of("")[:].shape == (0,)
+    np.testing.assert_array_equal(scores_of("0 - 999"), [0, np.nan, 0.999])
+
+
+def test_the_difference_is_paired_by_unit_and_clip():
+    a = rows({(0, 0): [0.9, 0.5, 0.7], (1, 0): [0.4, 0.6, 0.2]})
+    b = rows({(0, 0): [0.8, 0.6, 0.1], (1, 0): [0.1, 0.2, 0.0], (2, 0): [0, 0, 0]})
+    found = paired(a, b)
+    # rotation 0: (0.1 - 0.1 + 0.6) / 3 = 0.2; rotation 1: (0.3 + 0.4 + 0.2) / 3 = 0.3; rotation 2 has no partner
+    assert found.mean == pytest.approx(0.25) and found.units.tolist() == pytest.approx([0.2, 0.3])
+    assert found.low <= found.mean <= found.high and found.clips == 3
+
+
+def test_only_clips_that_both_were_tested_on_count():
+    a = rows({(0, 0): [0.9, np.nan, 0.7, 0.3]})
+    b = rows({(0, 0): [0.8, 0.6, np.nan]})
+    found = paired(a, b)
+    assert found.mean == pytest.approx(0.1) and found.low == found.high == pytest.approx(0.1) and found.clips == 1
+
+
+def test_the_interval_is_that_of_a_slow_bootstrap_over_rotations_seeds_and_clips():
+    rng = np.random.default_rng(3)
+    units = [(r, s) for r in range(3) for s in range(2)]
+    difference = {(r, s): 0.1 * r + 0.05 * s + rng.normal(0, 0.3, 20) for r, s in units}
+    found = paired(rows(difference), rows({unit: np.zeros(20) for unit in units}), draws=4000)
+    means = []
+    for _ in range(4000):
+        repetition = []
+        for r in rng.integers(3, size=3):
+            clips = rng.integers(20, size=20)
+            repetition += [difference[r, s][clips].mean() for s in rng.integers(2, size=2)]
+        means.append(np.mean(repetition))
+    low, high = np.quantile(means, [0.025, 0.975])
+    assert found.low == pytest.approx(low, abs=0.02) and found.high == pytest.approx(high, abs=0.02)
+
+
+def test_more_comparisons_make_wider_intervals_and_the_same_seed_the_same_ones():
+    rng = np.random.default_rng(0)
+    a, b = rows({(0, s): rng.random(40) for s in range(3)}), rows({(0, s): rng.random(40) for s in range(3)})
+    one, ten = paired(a, b), paired(a, b, comparisons=10)
+    assert ten.confidence == pytest.approx(0.995) and ten.low < one.low and ten.high > one.high
+    assert (paired(a, b).low, paired(a, b).high) == (one.low, one.high)
+
+
+def test_an_interval_holds_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(200):
+        a = rows({(0, s): 0.1 + rng.normal(0, 0.5, 60) for s in range(3)})
+        found = paired(a, rows({(0, s): np.zeros(60) for s in range(3)}), draws=300)
+        held += found.low <= 0.1 <= found.high
+    assert 178 <= held <= 200  # 95 % of 200 is 190; three standard deviations are 9
+
+
+def test_what_cannot_be_paired_is_refused():
+    a = rows({(0, 0): [1.0, 0.5]})
+    with pytest.raises(ValueError, match="share no unit"):
+        paired(a, rows({(1, 0): [1.0, 0.5]}))
+    with pytest.raises(ValueError, match="several rows for a unit"):
+        paired(pd.concat([a, a]), a)
+    with pytest.raises(ValueError, match="no clip was tested by both"):
+        paired(a, rows({(0, 0): [np.nan, np.nan]}))
+
+
+def test_selecting_what_is_not_there_names_what_is():
+    table = rows({(0, 0): [1.0]}, variant="gavs")
+    assert len(select(table, variant="gavs", rotation=0)) == 1
+    with pytest.raises(ValueError, match="no row with variant 'gasv'; there are: gavs"):
+        select(table, variant="gasv")
+
+
+def test_spread_is_mean_and_deviation_over_units():
+    table = pd.concat([rows({(0, 0): [0.2], (0, 1): [0.4]}, variant="a"), rows({(0, 0): [0.9]}, variant="b")])
+    found = spread(table, ["variant"]).set_index("variant")
+    assert found.loc["a", "mean"] == pytest.approx(0.3) and found.loc["a", "sd"] == pytest.approx(0.02**0.5)
+    assert found.loc["b", "units"] == 1 and np.isnan(found.loc["b", "sd"])
+    with pytest.raises(ValueError, match="same variant, rotation, seed"):
+        spread(pd.concat([table, table]), ["variant"])
+
+
+def test_a_table_of_comparisons_takes_their_number_into_account():
+    rng = np.random.default_rng(2)
+    base = rng.random(50)
+    table = pd.concat(
+        rows({(0, s): np.clip(base + gain, 0, 2) for s in range(2)}, variant=name, shots=0)
+        for name, gain in (("a", 0.2), ("b", 0.0), ("c", 0.0))
+    )
+    found = compare(
+        table, {"a - b": ({"variant": "a"}, {"variant": "b"}), "c - b": ({"variant": "c"}, {"variant": "b"})}, shots=0
+    )
+    assert found["clear"].tolist() == [True, False] and found["above"].tolist() == [2, 0]
+    assert found["difference"].tolist() == pytest.approx([0.2, 0.0])
