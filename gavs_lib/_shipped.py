@@ -1,4 +1,4 @@
-"""Where the miniature weights and the recorded results lie, in a checkout and in an installed wheel."""
+"""Where the miniature weights, the recorded results and the papers' tables lie, in a checkout and in a wheel."""
 
 import importlib.resources
 import pathlib
@@ -34,10 +34,23 @@ def shipped_results(name: str) -> pathlib.Path:
     return _find("results", f"{name}.csv", "`git checkout -- data/results`")
 
 
+def shipped_papers(name: str) -> pathlib.Path:
+    """Find the tables of a paper: `data/papers/<name>.csv`, or `gavs_lib/papers/<name>.csv` in a wheel.
+
+    Args:
+        name: "gavs" or "save".
+
+    Raises:
+        ValueError: the name is a path.
+        FileNotFoundError: neither place has the file.
+    """
+    return _find("papers", f"{name}.csv", "`git checkout -- data/papers`")
+
+
 def _find(kind: str, file_name: str, remedy: str) -> pathlib.Path:
     stem = file_name.rpartition(".")[0]
     if pathlib.PurePath(file_name).name != file_name:
-        example = {"weights": "sam_mini", "results": "probes"}[kind]
+        example = {"weights": "sam_mini", "results": "probes", "papers": "gavs"}[kind]
         raise ValueError(f"{stem!r} is a path; expected the plain name of a shipped {kind} file, such as {example!r}.")
     package = pathlib.Path(str(importlib.resources.files("gavs_lib")))
     candidates = [package.parent / "data" / kind / file_name, package / kind / file_name]

@@ -66,12 +66,13 @@ def test_environment_yml_has_the_versions_of_constraints_for_every_direct_depend
     assert pins(pip) == {name: constraints[name] for name in direct_dependencies()}
 
 
-def test_the_wheel_holds_the_library_the_weights_and_the_results_and_nothing_else(wheel):
+def test_the_wheel_holds_the_library_the_weights_the_results_and_the_papers_tables_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for kind in ("weights", "results"):
+    for kind in ("weights", "results", "papers"):
         kept = {path.name for path in (REPOSITORY / "data" / kind).iterdir() if path.is_file()}
         assert {Path(name).name for name in names if name.startswith(f"gavs_lib/{kind}/")} == kept
     assert "gavs_lib/weights/sam_mini.safetensors" in names and "gavs_lib/results/probes.csv" in names
+    assert {"gavs_lib/papers/gavs.csv", "gavs_lib/papers/save.csv"} <= set(names)
     assert {name.split("/")[0] for name in names} == {"gavs_lib", "gavs_lib-0.1.0.dist-info"}
     assert not [name for name in names if "__pycache__" in name]
     for path in (REPOSITORY / "gavs_lib").rglob("*.py"):

@@ -50,7 +50,7 @@ def test_commands_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_files_in_tables_exist(page):
     rows = re.findall(r"^\| `([^`*]+)` \|", page.read_text(encoding="utf-8"), flags=re.M)
-    folders = [REPOSITORY, REPOSITORY / "data" / "weights", REPOSITORY / "data" / "results"]
+    folders = [REPOSITORY, *(REPOSITORY / "data" / kind for kind in ("weights", "results", "papers"))]
     missing = [row for row in rows if not any((folder / row).exists() for folder in folders)]
     assert rows and missing == []
 

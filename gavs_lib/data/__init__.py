@@ -1,10 +1,14 @@
-"""Readers: AVSBench-semantic, AVS-V3, VGG-SS, and the user's own videos, pictures and sounds. No training."""
+"""Readers: AVSBench-semantic, AVS-V3, VGG-SS, the user's own videos, pictures and sounds, the papers' tables.
+
+No training.
+"""
 
 import importlib
 
 from gavs_lib.data.avsbench import SUBSETS, AVSBench, Clip, read_rows, tokens
 from gavs_lib.data.material import LabelledPicture, LabelledSound, find_pictures, find_sounds
 from gavs_lib.data.media import read_clip, write_masks, write_overlay_video
+from gavs_lib.data.papers import paper_table
 
 # Entered on first use: these are commands too, and `python -m` warns of a module that its package has imported already.
 _COMMANDS = {
@@ -29,6 +33,7 @@ __all__ = [
     "derive_v3",
     "find_pictures",
     "find_sounds",
+    "paper_table",
     "read_clip",
     "read_rows",
     "read_v3",
