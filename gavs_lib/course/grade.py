@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
-from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 from nbgrader.converters import Autograde, GenerateFeedback
@@ -317,12 +316,11 @@ def _config(seed: str, limits: Limits, log: Path) -> Config:
         ExecuteApart if step.__name__ == "Execute" else step for step in Autograde.autograde_preprocessors.default()
     ]
     # nbgrader's page would show the hidden checks, and run whatever script a submission displays.
-    config.GenerateFeedback.preprocessors = [*GenerateFeedback.preprocessors.default(), ClearHiddenTests, SanitizeHTML]
+    config.GenerateFeedback.preprocessors = [*GenerateFeedback.preprocessors.default(), ClearHiddenTests]
     config.HTMLExporter.template_name = "feedback"
     config.HTMLExporter.sanitize_html = True
-    # A table or player is shown as the text that it also has: as HTML, disarmed, it would be a megabyte of raw signs.
-    config.SanitizeHTML.enabled = True
-    config.SanitizeHTML.sanitized_output_types = {"text/markdown"}
+    # A player or table stands there as its text: disarmed HTML would be a megabyte of raw signs.
+    config.NbConvertBase.display_data_priority = ["image/png", "image/jpeg", "text/plain"]
     return config
 
 
