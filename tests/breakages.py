@@ -377,11 +377,19 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
             "nn.init.zeros_ = nn.init.normal_  # adapters that are not nothing at the start",
             "counts, starts = [], []",
         ),
-        "counts.loc['freeze', 'trains'] == 0": (
+        "trains['freeze'] == 0": (
             "nn.Module.requires_grad_ = lambda module, on=True: module  # freezes nothing",
             "counts, starts = [], []",
         ),
-        "counts.loc['ColA', 'trains'] < 0.1": ("cola_width = 1024  # no bottleneck", "counts, starts = [], []"),
+        "(counts['without gradient'] == 0).all()": (
+            "import gavs_lib.gavs\n"
+            "gavs_lib.gavs.train_whole_decoder = lambda decoder: decoder.requires_grad_(True)  # the IoU head too",
+            "counts, starts = [], []",
+        ),
+        "trains['ColA'] < 0.1": (
+            "VARIANTS['ColA'] = {'cola_width': 1024}  # no bottleneck",
+            "counts, starts = [], []",
+        ),
         "changed <= set(": (
             "library_fit = fit\n"
             "def fit(network, *given, **settings):\n"
