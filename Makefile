@@ -18,12 +18,12 @@ BIN   = $(VENV)/bin
 STAMP = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab run test lint format sync check-sync stamp data pretrain train predict figures assignments grade clean
+.PHONY: help env lab run test lint format sync check-sync stamp data pretrain train grid verify-results predict figures assignments grade clean
 # Another environment's paths must not be seen inside ours, nor must pip install anywhere else.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX
 
 help:  ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  make run PROFILE=smoke|quick|full NOTEBOOK="00 05" ARGS="-p steps 50"'
 	@echo '  make predict CLIP=file.mp4 WEIGHTS=file.safetensors ARGS="..."'
@@ -80,6 +80,12 @@ pretrain: env  ## pre-train the two miniature encoders
 
 train: env  ## train the models that are shipped in data/weights
 	$(BIN)/python -m gavs_lib.course train $(ARGS)
+
+grid: env  ## train what the laboratory's plan asks for and has no row yet (hours)
+	$(BIN)/python -m gavs_lib.lab.grid $(ARGS)
+
+verify-results: env  ## train one recorded row of the laboratory again, at random, and compare
+	$(BIN)/python -m gavs_lib.lab.grid --verify $(ARGS)
 
 predict: env  ## segment what sounds in CLIP=file.mp4
 	$(BIN)/python -m gavs_lib.course predict $(if $(CLIP),"$(CLIP)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(ARGS)

@@ -297,6 +297,17 @@ def test_other_audio_shares_pictures_and_masks(tmp_path, model, vggish):
         cached.with_audio(torch.full((128,), torch.nan))
 
 
+def test_fewer_labels_are_the_first_ones_and_other_data(tmp_path, model, vggish):
+    features = extract_features(make_clips(), model, vggish, tmp_path, progress=False)
+    first = features.labelled_first(1)
+    assert first.has_mask.sum(1).tolist() == [1, 1, 1] and features.has_mask.sum(1).tolist() == [3, 2, 1]
+    assert torch.equal(first[0]["masks"][0], features[0]["masks"][0]) and not first[0]["masks"][1:].any()
+    assert first.fingerprint != features.fingerprint and features[0]["masks"][1:].any()
+    assert features.labelled_first(2).has_mask.sum(1).tolist() == [2, 2, 1]
+    with pytest.raises(ValueError, match="seconds is 0"):
+        features.labelled_first(0)
+
+
 def test_a_subset_has_the_chosen_clips_in_the_order_given(tmp_path, model, vggish):
     cached = get(tmp_path, model, vggish)
     some = cached.subset([2, 0]).with_audio(cached.audio[[0, 2]])

@@ -37,9 +37,11 @@ FEW_SHOTS = (1, 5)  # on which these are judged
 FEW_SHOT_POOL = 100  # clips of unseen-validation classes
 LEAD = 0.01
 
+COMPARED = ("gavs", "sam_fusion", "audio_sam", "av_sam", "tpavi")
+
 VARIANTS: dict[tuple[str, str], tuple[GAVSConfig, FitConfig]] = {
     (kind, name): (FROZEN_ENCODER if kind in ("audio_sam", "av_sam") else BASE_CONFIG, replace(BASE_TRAINING, lr=rate))
-    for kind in ("gavs", "sam_fusion", "audio_sam", "av_sam", "tpavi")
+    for kind in COMPARED
     for name, rate in RATES.items()
 } | {
     ("gavs", "gaussian noise"): (replace(BASE_CONFIG, noise="gaussian"), BASE_TRAINING),
@@ -74,52 +76,53 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m gavs_lib.lab.tune", description=main.__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/train"))
     parser.add_argument("--results", type=Path, default=Path("data/results/tuning.csv"))
-    parser.add_argument("--models", nargs="+", choices=sorted({kind for kind, _ in VARIANTS}))
+    parser.add_argument("--models", nargs="+", choices=COMPARED, default=COMPARED)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(argv)
-    for (kind, name), (config, training) in VARIANTS.items():
+    trials = {**VARIANTS, **{(kind, name): name for kind in COMPARED for name in FEW_SHOT_RATES}}
+    for (kind, name), trial in trials.items():
         table = pd.read_csv(asked.results)
         done = (table["model"] == kind) & (table["variant"] == name) & (table["seed"] == asked.seed)
-        if done.any() or (asked.models and kind not in asked.models):
+        if done.any() or kind not in asked.models:
             continue
         begun = time.monotonic()
-        work = asked.work / "tuning" / f"{kind}-{name.replace(' ', '-')}"
-        cache = asked.work / "cache"
-        model, vggish = train_shipped(kind, asked.seed, work, 0, config, training, cache=cache, progress=False)
-        row = {"model": kind, "variant": name, "seed": asked.seed, "lr": training.lr, "epochs": training.epochs}
-        for part in PARTS:
-            made, features = toyshop_features({part: DEFAULT_COUNTS[part]}, model, vggish, cache)
-            row["miou " + " ".join(part)] = score(model, features)["miou"].mean()
-            if part == ("v1s", "unseen_val"):
-                pairs = swap_test(model, vggish, made)
-                row["swap, unseen_val, within a family"] = pairs[pairs["same_family"]]["moves"].mean()
-                row["swap, unseen_val, across families"] = pairs[~pairs["same_family"]]["moves"].mean()
-        _add(asked.results, row, begun)
-    for kind in asked.models or sorted({kind for kind, _ in VARIANTS}):
-        for name, rate in FEW_SHOT_RATES.items():
-            table = pd.read_csv(asked.results)
-            if ((table["model"] == kind) & (table["variant"] == name) & (table["seed"] == asked.seed)).any():
-                continue
-            begun = time.monotonic()
-            best = chosen(asked.results, kind)
-            config = {} if kind in ("gavs", "sam_fusion", "tpavi") else dataclasses.asdict(FROZEN_ENCODER)
-            trial = Experiment(
-                kind, config, {"lr": best}, {"lr": rate}, seed=asked.seed, shots=FEW_SHOTS, pool=FEW_SHOT_POOL
-            )
-            bench = Bench(trial, asked.work / "tuning" / f"{kind}-few-shot", asked.work / "cache")
-            rows = bench.train().few_shot_on("unseen_val", FEW_SHOT_POOL).table()
-            rows = rows[(rows["part"] == "v1s unseen_val") & (rows["state"] == "best")].set_index("shots")["value"]
-            row = {"model": kind, "variant": name, "seed": asked.seed, "lr": rate, "epochs": FEW_SHOT_EPOCHS}
-            row |= {f"miou v1s unseen_val, {k} shots": rows[k] for k in FEW_SHOTS}
-            _add(asked.results, row, begun)
+        row = {"model": kind, "variant": name, "seed": asked.seed}
+        if name in FEW_SHOT_RATES:
+            row |= _few_shot(kind, name, chosen(asked.results, kind), asked.work, asked.seed)
+        else:
+            row |= _zero_shot(kind, name, *trial, asked.work, asked.seed)
+        row |= {"minutes": (time.monotonic() - begun) / 60, "world": fingerprint(), "torch": torch.__version__}
+        # Read again: another process may have finished a variant meanwhile.
+        table = pd.concat([pd.read_csv(asked.results), pd.DataFrame([row])]).round(4)
+        write_atomically(asked.results, table.to_csv(index=False).encode())
+        print(row, flush=True)
 
 
-def _add(results: Path, row: dict, begun: float) -> None:
-    row |= {"minutes": (time.monotonic() - begun) / 60, "world": fingerprint(), "torch": torch.__version__}
-    # Read here: another process may have finished a variant meanwhile.
-    table = pd.concat([pd.read_csv(results), pd.DataFrame([row])]).round(4)
-    write_atomically(results, table.to_csv(index=False).encode())
-    print(row, flush=True)
+def _zero_shot(kind: str, name: str, config: GAVSConfig, training: FitConfig, work: Path, seed: int) -> dict:
+    cache = work / "cache"
+    folder = work / "tuning" / f"{kind}-{name.replace(' ', '-')}"
+    model, vggish = train_shipped(kind, seed, folder, 0, config, training, cache=cache, progress=False)
+    row = {"lr": training.lr, "epochs": training.epochs}
+    for part in PARTS:
+        made, features = toyshop_features({part: DEFAULT_COUNTS[part]}, model, vggish, cache)
+        row["miou " + " ".join(part)] = score(model, features)["miou"].mean()
+        if part == ("v1s", "unseen_val"):
+            pairs = swap_test(model, vggish, made)
+            row["swap, unseen_val, within a family"] = pairs[pairs["same_family"]]["moves"].mean()
+            row["swap, unseen_val, across families"] = pairs[~pairs["same_family"]]["moves"].mean()
+    return row
+
+
+def _few_shot(kind: str, name: str, zero_shot_rate: float, work: Path, seed: int) -> dict:
+    rate = FEW_SHOT_RATES[name]
+    config = dataclasses.asdict(VARIANTS[kind, "base"][0])
+    trial = Experiment(
+        kind, config, {"lr": zero_shot_rate}, {"lr": rate}, seed=seed, shots=FEW_SHOTS, pool=FEW_SHOT_POOL
+    )
+    bench = Bench(trial, work / "tuning" / f"{kind}-few-shot", work / "cache").train()
+    rows = bench.few_shot_on("unseen_val", FEW_SHOT_POOL).table()
+    scores = rows[(rows["part"] == "v1s unseen_val") & (rows["state"] == "best")].set_index("shots")["value"]
+    return {"lr": rate, "epochs": FEW_SHOT_EPOCHS} | {f"miou v1s unseen_val, {k} shots": scores[k] for k in FEW_SHOTS}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,53 @@
+"""The trials on validation clips: every compared model gets as many, and one rule chooses for all."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from gavs_lib.lab.experiment import Experiment
+from gavs_lib.lab.grid import PLAN, read_plan
+from gavs_lib.lab.tune import COMPARED, FEW_SHOT_RATES, LEAD, RATES, VARIANTS, chosen
+
+TUNING = Path(__file__).parents[1] / "data" / "results" / "tuning.csv"
+
+
+def trials(path, base, low, high):
+    rows = zip(RATES, (base, low, high))
+    table = [
+        {"model": "gavs", "variant": name, "miou v1s val": score - 0.1, "miou v1m val": score + 0.1}
+        for name, score in rows
+    ]
+    pd.DataFrame(table).to_csv(path, index=False)
+    return path
+
+
+def test_every_compared_model_gets_the_same_trials():
+    rates = {kind: sorted(VARIANTS[kind, name][1].lr for name in RATES) for kind in COMPARED}
+    assert len({tuple(each) for each in rates.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    "scores, rate", [((0.80, 0.805, 0.7), 1e-3), ((0.80, 0.79, 0.80 + LEAD + 0.001), 2e-3), ((0.80, 0.82, 0.83), 2e-3)]
+)
+def test_the_first_rate_stays_unless_another_leads_by_more_than_a_point(tmp_path, scores, rate):
+    assert chosen(trials(tmp_path / "tuning.csv", *scores), "gavs") == rate
+
+
+def test_nothing_is_chosen_before_all_trials_are_there(tmp_path):
+    with pytest.raises(ValueError, match="tpavi has 0 of 3 trials"):
+        chosen(trials(tmp_path / "tuning.csv", 0.8, 0.8, 0.8), "tpavi")
+
+
+def test_the_laboratory_trains_each_compared_model_with_the_rates_its_trials_chose():
+    plan = yaml.safe_load(PLAN.read_text())
+    compared = {unit.variant: unit.experiment for unit in read_plan(PLAN) if unit.variant in COMPARED}
+    assert set(compared) == set(COMPARED)
+    for kind, experiment in compared.items():
+        assert experiment.fit_config.lr == chosen(TUNING, kind), kind
+        if experiment.shots:
+            assert experiment.few_shot_config.lr == chosen(TUNING, kind, FEW_SHOT_RATES), kind
+    # Ablations of GAVS keep GAVS's rates, and so do smaller shares of the data.
+    own = [Experiment(**settings) for settings in plan["variants"].values() if settings.get("model", "gavs") == "gavs"]
+    assert {each.fit_config.lr for each in own} == {compared["gavs"].fit_config.lr}
