@@ -207,7 +207,8 @@ class Bench:
         candidates = self.features("v1s", split, pool)
         lists = draw_shots(candidates.uids, candidates.labels, experiment.shots)
         new = self.features("v1s", "train", max(map(len, lists.values())), CONTROL_SEED) if experiment.control else None
-        val = self.features("v1s", "val", experiment.val[0])
+        # Half of them: validating costs more than these short trainings themselves.
+        val = self.features("v1s", "val", max(1, experiment.val[0] // 2))
         for k, chosen in lists.items():
             tested = [i for i in range(len(candidates)) if i not in set(chosen)]
             lessons = {f"{k}-shot": candidates.subset(chosen).labelled_first(1)}
