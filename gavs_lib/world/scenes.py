@@ -177,6 +177,15 @@ def render_stems(scene: Scene) -> np.ndarray:
     return np.stack([_voice(p.toy, scene.seconds, p.seed) for p in scene.placed])
 
 
+def silhouette(place: PlacedToy) -> np.ndarray:
+    """The pixels of a toy where it was put down, before anything moves it: bool ``[H, W]``, cut at the frame."""
+    solid = _sprite(place.toy, place.seed)[..., 3] >= 128
+    target, source = _window(solid.shape, place.x, place.y)
+    here = np.zeros((FRAME, FRAME), dtype=bool)
+    here[target] = solid[source]
+    return here
+
+
 def mix(scene: Scene, stems: np.ndarray | None = None) -> np.ndarray:
     """What is heard: the sounding toys (and who is off screen), the room's echo, the noise.
 
