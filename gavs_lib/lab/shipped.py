@@ -9,6 +9,7 @@ silence in place of every sound, in training and in tests; the baselines ``audio
 
 import argparse
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -254,12 +255,19 @@ def measure_guesses(
     return pd.DataFrame(rows)
 
 
-def record(results: Path, rows: pd.DataFrame) -> None:
-    """Put rows into a results file, in place of those of the same model and seed, and of any other world's."""
+def record(results: Path, rows: pd.DataFrame, run: Sequence[str] = ("model", "seed")) -> None:
+    """Put rows into a results file, in place of those of the same run, and of any other world's.
+
+    Args:
+        results: CSV file; made if it is not there.
+        rows: with the columns of ``run`` and world.
+        run: the columns that tell one run from another.
+    """
+    run = list(run)
     rows = rows.round(4)
     if results.exists():  # read each time: another process may have added to it meanwhile
         kept = pd.read_csv(results)
-        same = kept.set_index(["model", "seed"]).index.isin(rows.set_index(["model", "seed"]).index)
+        same = kept.set_index(run).index.isin(rows.set_index(run).index)
         rows = pd.concat([kept[~same & (kept["world"] == rows["world"].iloc[0])], rows])
     write_atomically(results, rows.to_csv(index=False).encode())
 
