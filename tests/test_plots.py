@@ -43,6 +43,21 @@ EARS = pd.DataFrame(
     [("told factors", 1.0, 0.99, 0.4), ("told class", -0.45, 0.38, 0.36), ("told class", -0.45, 0.4, 0.36)],
     columns=["name", "additive", "right", "chance"],
 )
+HARD = pd.DataFrame(
+    [
+        (model, case, figure, value, value - 0.02, value + 0.02)
+        for model, shift in (("GAVS", 0), ("GAVS, deaf", -0.1))
+        for case, figure, value in (
+            ("plain", "miou", 0.8),
+            ("near voices", "miou", 0.6),
+            ("plain", "marked area", 0.16),
+            ("silence", "false-positive area", 0.12),
+            ("plain", "anything marked", 1.0),
+        )
+        for value in [value + shift]
+    ],
+    columns=["model", "case", "figure", "value", "low", "high"],
+)
 KEPT = {"cue": True, "noise": False, "audio": True}
 FIGURES = {
     "clip_sheet": lambda: plots.clip_sheet(FRAMES, {"picture": None, "GAVS": MASKS}, "a clip", truth=MASKS),
@@ -73,6 +88,7 @@ FIGURES = {
         RAMP[:11], RAMP[:11] > -0.99, [f"factor {i}" for i in range(11)], "f"
     ),
     "rule_or_table": lambda: plots.rule_or_table(EARS, "rule or table"),
+    "hard_cases": lambda: plots.hard_cases(HARD, "hard cases"),
     "architecture": lambda: plots.architecture("GAVS"),
 }
 
@@ -305,3 +321,28 @@ def test_ears_stand_where_their_figures_say_with_chance_as_a_line():
     assert axis.lines[0].get_ydata()[0] == pytest.approx((0.4 + 0.36 + 0.36) / 3)
     with pytest.raises(ValueError, match="lacks columns.*additive"):
         plots.rule_or_table(EARS.drop(columns="additive"), "rule or table")
+
+
+def test_hard_cases_stand_side_by_side_with_the_deaf_in_blue_and_areas_in_percent():
+    left, right = FIGURES["hard_cases"]().axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["plain", "near\nvoices"]
+    assert [label.get_text() for label in right.get_yticklabels()] == ["own\nsound", "silence"]
+    drawn = {(bars.get_label(), axis): bars.lines[0] for axis in (left, right) for bars in axis.containers}
+    assert list(drawn["GAVS", left].get_xdata()) == pytest.approx([0.8, 0.6])
+    assert list(drawn["GAVS, deaf", right].get_xdata()) == pytest.approx([6, 2])
+    assert list(drawn["GAVS", left].get_ydata()) == pytest.approx([-0.175, 0.825])  # 0.7 * (1/4 - 1/2)
+    assert {name: line.get_color() for (name, _), line in drawn.items()} == {
+        "GAVS": plots.SOUNDING,
+        "GAVS, deaf": plots.SILENT,
+    }
+
+
+def test_hard_cases_refuse_what_they_cannot_place():
+    with pytest.raises(ValueError, match="lacks columns.*low"):
+        plots.hard_cases(HARD.drop(columns="low"), "hard cases")
+    with pytest.raises(ValueError, match="GAVS, plain, miou: more than one row.*choose one kind of classes"):
+        plots.hard_cases(pd.concat([HARD, HARD]), "hard cases")
+    with pytest.raises(ValueError, match="no rows of miou or none of"):
+        plots.hard_cases(HARD[HARD["figure"] == "miou"], "hard cases")
+    with pytest.raises(ValueError, match="has 7 models; expected one to six"):
+        plots.hard_cases(pd.concat([HARD.assign(model=str(i)) for i in range(7)]), "hard cases")

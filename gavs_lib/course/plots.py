@@ -858,6 +858,79 @@ def rule_or_table(table: pd.DataFrame, title: str) -> Figure:
         return _finish(figure, title)
 
 
+def hard_cases(table: pd.DataFrame, title: str) -> Figure:
+    """Models side by side over the hard cases: mIoU where a toy sounds (left), marked area where none does (right).
+
+    On the right the first line, "own sound", is what a model marks when a toy of the picture does sound: the scale
+    for what it marks by mistake below. Bars are intervals. A model with "deaf" in its name is blue.
+
+    Args:
+        table: of one kind of classes and one run a model, from ``lab.hard_cases.summarize``: columns model, case,
+            figure, value, low, high. At most six models; the figures miou, marked area and false-positive area are
+            drawn, in the order of the rows.
+        title: of the figure.
+
+    Raises:
+        ValueError: a column is missing, there are more than six models, nothing to draw, or two rows for one place
+            (seen and unseen classes, say, or two seeds).
+    """
+    missing = {"model", "case", "figure", "value", "low", "high"} - set(table.columns)
+    models = [] if missing else list(dict.fromkeys(table["model"]))
+    if missing or not 1 <= len(models) <= 6:
+        raise ValueError(f"the table lacks columns {sorted(missing)} or has {len(models)} models; expected one to six.")
+    twice = table[table.duplicated(["model", "case", "figure"])]
+    if len(twice):
+        raise ValueError(
+            f"{', '.join(twice.iloc[0][['model', 'case', 'figure']])}: more than one row; expected one, so choose one "
+            "kind of classes, one rotation and one seed."
+        )
+    own = table[table["figure"] == "marked area"].assign(case="own sound")
+    sides = [
+        ("a toy sounds", "mean IoU", 1, table[table["figure"] == "miou"]),
+        ("none sounds", "marked, % of picture", 100, pd.concat([own, table[table["figure"] == "false-positive area"]])),
+    ]
+    others = iter(
+        ((SOUNDING, "o"), (TRAINED, "D"), ("#000000", "^"), ("#CC79A7", "v"), (FROZEN, "X"), ("#56B4E9", "P"))
+    )
+    styles = {model: (SILENT, "s") if "deaf" in model else next(others) for model in models}
+    counts = [rows["case"].nunique() for _, _, _, rows in sides]
+    if min(counts) == 0:
+        raise ValueError("the table has no rows of miou or none of marked or false-positive area; expected both.")
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            1, 2, figsize=(WIDTH, 1.9 + max(counts) * (0.22 + 0.13 * len(models))), layout="constrained"
+        )
+        for axis, (name, xlabel, scale, rows) in zip(axes, sides):
+            cases = list(dict.fromkeys(rows["case"]))
+            for number, (model, (color, marker)) in enumerate(styles.items()):
+                points = rows[rows["model"] == model]
+                height = [cases.index(case) + 0.7 * ((number + 0.5) / len(models) - 0.5) for case in points["case"]]
+                value, low, high = (scale * points[column].to_numpy() for column in ("value", "low", "high"))
+                around = np.clip([value - low, high - value], 0, None)
+                axis.errorbar(
+                    value,
+                    height,
+                    xerr=around,
+                    fmt=marker,
+                    color=color,
+                    label=model,
+                    markersize=6,
+                    capsize=2,
+                    linewidth=1.6,
+                )
+            for line in range(1, len(cases)):
+                axis.axhline(line - 0.5, color="0.85", linewidth=1)
+            labels = [case.replace(" ", "\n") for case in cases]
+            axis.set(yticks=range(len(cases)), yticklabels=labels, ylim=(len(cases) - 0.5, -0.5), xlabel=xlabel)
+            axis.tick_params(left=False)
+            axis.set_title(name, loc="left")
+        axes[0].set(xlim=(0, 1), xticks=[0, 0.5, 1])
+        axes[1].set_xlim(left=-0.5)
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=min(2, len(models)), frameon=False)
+        return _finish(figure, title)
+
+
 def architecture(title: str) -> Figure:
     """GAVS as boxes and arrows: what is frozen (grey) and what trains (green).
 
