@@ -859,7 +859,7 @@ def rule_or_table(table: pd.DataFrame, title: str) -> Figure:
 
 
 def hard_cases(table: pd.DataFrame, title: str) -> Figure:
-    """Models side by side over the hard cases: mIoU where a toy sounds (left), marked area where none does (right).
+    """Models side by side over the hard cases: mIoU where a toy sounds (left), what is marked where none does (right).
 
     On the right the first line, "own sound", is what a model marks when a toy of the picture does sound: the scale
     for what it marks by mistake below. Bars are intervals. A model with "deaf" in its name is blue.
@@ -887,7 +887,12 @@ def hard_cases(table: pd.DataFrame, title: str) -> Figure:
     own = table[table["figure"] == "marked area"].assign(case="own sound")
     sides = [
         ("a toy sounds", "mean IoU", 1, table[table["figure"] == "miou"]),
-        ("none sounds", "marked, % of picture", 100, pd.concat([own, table[table["figure"] == "false-positive area"]])),
+        (
+            "what is marked",
+            "marked, % of picture",
+            100,
+            pd.concat([own, table[table["figure"] == "false-positive area"]]),
+        ),
     ]
     others = iter(
         ((SOUNDING, "o"), (TRAINED, "D"), ("#000000", "^"), ("#CC79A7", "v"), (FROZEN, "X"), ("#56B4E9", "P"))
