@@ -340,7 +340,8 @@ class _Drawing:
     def centres(self, corners: np.ndarray) -> np.ndarray:
         """The middles of those corners at which the toy stays in the picture however it trembles."""
         inside = np.zeros_like(corners)
-        inside[_TREMBLE : FRAME - _TREMBLE - self.height + 1, _TREMBLE : FRAME - _TREMBLE - self.width + 1] = True
+        bottom, right = (max(0, FRAME - _TREMBLE - side + 1) for side in (self.height, self.width))
+        inside[_TREMBLE:bottom, _TREMBLE:right] = True
         return np.roll(corners & inside, (self.height // 2, self.width // 2), axis=(0, 1))
 
 
