@@ -78,7 +78,7 @@ class Experiment:
     train: Sequence[int] = (DEFAULT_COUNTS["v1s", "train"], DEFAULT_COUNTS["v1m", "train"])
     val: Sequence[int] = (DEFAULT_COUNTS["v1s", "val"], DEFAULT_COUNTS["v1m", "val"])
     test: int = 80
-    pool: int = 160
+    pool: int = 140
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
@@ -219,21 +219,21 @@ class Bench:
                 folder = self.work / f"{split} {name} lr {experiment.few_shot_config.lr:g}".replace(" ", "-")
                 load_trained(self.work / "zero-shot" / "best.safetensors", self.model)
                 fit(self.model, lesson, val, experiment.few_shot_config, folder, progress=self.progress)
-                for epoch in ("best", "last"):
+                shot = name.endswith("shot")
+                for epoch in ("best", "last") if shot else ("best",):
                     load_trained(folder / f"{epoch}.safetensors", self.model)
-                    state = epoch if name.endswith("shot") else f"control, {epoch}"
                     values = score(self.model.eval(), candidates.subset(tested))["miou"]
-                    self._add(k, state, f"v1s {split}", "mIoU", values, tested)
-                    if epoch == "best" and split == "unseen_test":
+                    self._add(k, epoch if shot else "control", f"v1s {split}", "mIoU", values, tested)
+                    if shot and epoch == "best" and split == "unseen_test":
                         values = score(self.model, self._test_set(("v1s", "test")))["miou"]
-                        self._add(k, state, "v1s test", "mIoU", values)
+                        self._add(k, epoch, "v1s test", "mIoU", values)
         load_trained(self.work / "zero-shot" / "best.safetensors", self.model)
         return self
 
     def table(self) -> pd.DataFrame:
         """The rows measured so far.
 
-        Columns: shots (0: zero-shot), state ("best" or "last" epoch; "control, best", "control, last"), part (such as
+        Columns: shots (0: zero-shot), state ("best" or "last" epoch, or "control": the control's best), part (such as
         "v1s unseen_test"), figure, value (mean over clips), n (clips), by_clip (thousandths, blank-separated, "-" for
         a clip of the part that was not tested; empty where there is one value only).
         """
