@@ -206,9 +206,9 @@ def test_a_folder_of_another_seed_or_of_something_else_is_refused(shop, tmp_path
 def test_the_fingerprint_can_be_computed_again_and_changes_with_the_world(monkeypatch):
     before = fingerprint()
     assert len(before) == 16 and int(before, 16) >= 0
-    monkeypatch.setattr(folder, "_FINGERPRINT", [])
+    monkeypatch.setattr(folder, "_FINGERPRINTS", {})
     assert fingerprint() == before
-    monkeypatch.setattr(folder, "_FINGERPRINT", [])
+    monkeypatch.setattr(folder, "_FINGERPRINTS", {})
     monkeypatch.setattr(scenes, "SAME_FAMILY_SHARE", 0.9)
     assert fingerprint() != before
 

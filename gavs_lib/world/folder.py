@@ -74,11 +74,11 @@ class ClipRecipe:
         return "_".join(toy.name for toy in self.scene.heard)
 
 
-def recipe(subset: str, split: str, index: int, rotation: int = 0, seed: int = 0) -> ClipRecipe:
+def recipe(subset: str, split: str, index: int, rotation: int = 0, seed: int = 0, style: str = "shop") -> ClipRecipe:
     """Clip ``index`` of a split; it depends on nothing but the arguments.
 
     Raises:
-        ValueError: an unknown subset, split or rotation.
+        ValueError: an unknown subset, split, rotation or style.
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; the toy shop has {', '.join(SPLITS)}")
@@ -89,9 +89,9 @@ def recipe(subset: str, split: str, index: int, rotation: int = 0, seed: int = 0
     if split.startswith("unseen"):
         sources = classes.unseen_val if split == "unseen_val" else classes.unseen_test
         weights = np.array([_UNSEEN_DISTRACTOR_WEIGHT if toy in classes.unseen else 1.0 for toy in TOYS])
-        scene = sample_scene(rng, subset, sources, TOYS, weights)
+        scene = sample_scene(rng, subset, sources, TOYS, weights, style)
     else:
-        scene = sample_scene(rng, subset, classes.seen)
+        scene = sample_scene(rng, subset, classes.seen, style=style)
     return ClipRecipe(subset, split, index, scene)
 
 
@@ -125,7 +125,7 @@ def write_folder(
     root = Path(root)
     counts = DEFAULT_COUNTS if counts is None else counts
     settings = {"rotation": rotation, "seed": seed, "world": fingerprint()}
-    _claim(root, settings)
+    claim_folder(root, "toy shop", settings)
     rows = []
     todo = [(subset, split, index) for (subset, split), count in counts.items() for index in range(count)]
     for subset, split, index in tqdm(todo, desc="drawing the toy shop", unit="clip", disable=not progress):
@@ -135,8 +135,8 @@ def write_folder(
             _write_clip(target, clip)
         rows.append((clip.vid, clip.uid, 0, 0, clip.a_obj, split, subset))
     table = pd.DataFrame(rows, columns=["vid", "uid", "s_min", "s_sec", "a_obj", "split", "label"])
-    _write_text(root / "metadata.csv", table.to_csv(index=False))
-    _write_text(root / "label2idx.json", json.dumps(label_index(), indent=1))
+    write_text(root / "metadata.csv", table.to_csv(index=False))
+    write_text(root / "label2idx.json", json.dumps(label_index(), indent=1))
     _write_v3(root, table, rotation)
     return root
 
@@ -146,48 +146,67 @@ def label_index() -> dict[str, int]:
     return {"background": 0} | {toy.name: i + 1 for i, toy in enumerate(TOYS)}
 
 
-def fingerprint() -> str:
-    """Sixteen hex digits that change when the drawings, the voices or the scenes do.
+def fingerprint(style: str = "shop") -> str:
+    """Sixteen hex digits that change when the drawings, the voices or the scenes of a style do.
 
     A hash of 64 clips after strong quantisation (block means of the pictures, loudness by tenths of a second), so that
     another machine's last digit does not change it.
+
+    Raises:
+        ValueError: there is no such style.
     """
-    if not _FINGERPRINT:
+    if style not in _FINGERPRINTS:
         digest = hashlib.sha256()
         for index in range(64):
             split = SPLITS[index % len(SPLITS)]
-            clip = recipe(("v1s", "v1m")[index % 2], split, index, rotation=index % ROTATIONS, seed=977)
+            clip = recipe(("v1s", "v1m")[index % 2], split, index, index % ROTATIONS, 977, style)
             frame = render_frames(clip.scene).frames[0].astype(np.float64)
             blocks = frame.reshape(8, 16, 8, 16, 3).mean(axis=(1, 3))
             sound = mix(clip.scene)[: 2 * SAMPLE_RATE].reshape(20, -1)
             level = 10 * np.log10((sound.astype(np.float64) ** 2).mean(axis=1) + 1e-6)
             digest.update(np.round(blocks / 4).astype(np.int16).tobytes())
             digest.update(np.round(level).astype(np.int16).tobytes())
-        _FINGERPRINT.append(digest.hexdigest()[:16])
-    return _FINGERPRINT[0]
+        _FINGERPRINTS[style] = digest.hexdigest()[:16]
+    return _FINGERPRINTS[style]
 
 
-_FINGERPRINT: list[str] = []
+_FINGERPRINTS: dict[str, str] = {}
 
 
-def _claim(root: Path, settings: dict) -> None:
-    """Mark the folder with its settings, or refuse one that has others."""
-    note = root / "toyshop.json"
+def claim_folder(root: Path, what: str, settings: dict) -> None:
+    """Make a folder and mark it with its settings, or refuse one that is marked otherwise; sweep up old drafts.
+
+    Args:
+        root: the folder.
+        what: is in it, such as "toy shop"; `toyshop.json` will hold the settings.
+        settings: what decides the content, as JSON can hold it.
+
+    Raises:
+        ValueError: the folder holds the same made with other settings, or something else.
+    """
+    note = root / f"{what.replace(' ', '')}.json"
     if note.exists():
         found = json.loads(note.read_text())
         if found != settings:
             raise ValueError(
-                f"{root} holds a toy shop made with {found}, you asked for {settings}. "
+                f"{root} holds a {what} made with {found}, you asked for {settings}. "
                 "Choose another folder, or delete this one."
             )
     elif root.exists() and any(root.iterdir()):
-        raise ValueError(f"{root} is not empty and holds no toy shop. Choose another folder, or an empty one.")
+        raise ValueError(f"{root} is not empty and holds no {what}. Choose another folder, or an empty one.")
     else:
         root.mkdir(parents=True, exist_ok=True)
-        _write_text(note, json.dumps(settings))
+        write_text(note, json.dumps(settings))
     for draft in root.glob("*/.*.part"):  # of a killed run; one that is at work writes a clip in far less than this
-        if draft.is_dir() and time.time() - draft.stat().st_mtime > _ABANDONED_SECONDS:
-            shutil.rmtree(draft, ignore_errors=True)
+        if time.time() - draft.stat().st_mtime > _ABANDONED_SECONDS:
+            shutil.rmtree(draft, ignore_errors=True) if draft.is_dir() else draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    draft.write_text(text)
+    draft.replace(path)
 
 
 def _write_clip(target: Path, clip: ClipRecipe) -> None:
@@ -224,13 +243,7 @@ def _write_v3(root: Path, table: pd.DataFrame, rotation: int) -> None:
     names = {"train": "seen_train", "val": "seen_val", "unseen_val": "unseen_val", "unseen_test": "unseen"}
     for split, name in names.items():
         rows = table[table["split"] == split].assign(split=name)
-        _write_text(folder / f"meta_v3_{name}.csv", rows.to_csv(index=False))
-
-
-def _write_text(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    draft.write_text(text)
-    draft.replace(path)
+        write_text(folder / f"meta_v3_{name}.csv", rows.to_csv(index=False))
 
 
 def _palette() -> np.ndarray:

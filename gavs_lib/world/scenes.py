@@ -3,15 +3,22 @@
 A ``Scene`` is a recipe of plain numbers; ``render_frames`` and ``render_stems`` turn it into pictures and sounds. Each
 toy keeps a sound of its own (a stem), so the same pictures can be played the voice of any of them: the swap test.
 Nothing in a picture tells which toy sounds.
+
+The same scene exists in two styles (`STYLES`): the toy shop, in which everything is trained, and the sketchbook, its
+twin by another hand and with other instruments, for testing what carries over.
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gavs_lib.world.objects import TOYS, Toy, draw_toy
-from gavs_lib.world.sounds import SAMPLE_RATE, background_noise, reverberate, synthesize
+from gavs_lib.world.sketches import paper, sketch_toy
+from gavs_lib.world.sounds import background_noise, reverberate, synthesize
+from gavs_lib.world.synthesis import SAMPLE_RATE
+from gavs_lib.world.tapes import hall, hiss, play_on_tape, record
 
 FRAME = 128
 SECONDS = {"v1s": 5, "v1m": 5, "v2": 10}
@@ -42,6 +49,10 @@ class Scene:
         snr_db: level of the toys over the background noise.
         reverberant: whether the room echoes.
         off_screen: a toy that is heard throughout and not in the picture, or None.
+        style: how it looks and sounds, a name in `STYLES`.
+
+    Raises:
+        ValueError: there is no such style.
     """
 
     placed: tuple[PlacedToy, ...]
@@ -50,6 +61,11 @@ class Scene:
     snr_db: float
     reverberant: bool
     off_screen: Toy | None = None
+    style: str = "shop"
+
+    def __post_init__(self) -> None:
+        if self.style not in STYLES:
+            raise ValueError(f"style is {self.style!r}; the world has {', '.join(STYLES)}")
 
     @property
     def seconds(self) -> int:
@@ -76,6 +92,7 @@ def sample_scene(
     sources: tuple[Toy, ...],
     distractors: tuple[Toy, ...] | None = None,
     distractor_weights: np.ndarray | None = None,
+    style: str = "shop",
 ) -> Scene:
     """Draw a scene.
 
@@ -86,12 +103,15 @@ def sample_scene(
         sources: the classes that may sound.
         distractors: the classes that may stand by silently; default: those that may sound.
         distractor_weights: relative frequency of each of ``distractors``; default: equal.
+        style: how it looks and sounds, a name in ``STYLES``.
 
     Returns:
         A scene of two to five different toys. No two are of one class, so the right answer is always unique.
     """
     if subset not in SECONDS:
         raise ValueError(f"subset is {subset!r}; the toy shop has {', '.join(SECONDS)}")
+    if style not in STYLES:
+        raise ValueError(f"style is {style!r}; the world has {', '.join(STYLES)}")
     seconds = SECONDS[subset]
     several = subset == "v1m" or (subset == "v2" and rng.random() < 0.5)
     count = int(rng.choice([2, 3], p=[0.7, 0.3])) if several else 1
@@ -119,13 +139,14 @@ def sample_scene(
     else:
         on[0] = True
     order = rng.permutation(len(toys))
-    placed = _place(rng, [toys[i] for i in order])
+    placed = _place(rng, [toys[i] for i in order], style)
     return Scene(
         placed=placed,
         sounding=tuple(tuple(bool(v) for v in on[i]) for i in order),
         seed=int(rng.integers(2**31)),
         snr_db=float(rng.uniform(8, 25)),
         reverberant=bool(rng.random() < 0.5),
+        style=style,
     )
 
 
@@ -147,8 +168,8 @@ def render_frames(scene: Scene) -> Pictures:
     """Draw one picture a second, with a slightly shaky camera, and the visible part of every toy."""
     rng = np.random.default_rng([scene.seed, 0])
     seconds, count = scene.seconds, len(scene.placed)
-    floor = _floor(rng)
-    sprites = [_sprite(p.toy, p.seed) for p in scene.placed]
+    floor = STYLES[scene.style].floor(rng, FRAME)
+    sprites = [_sprite(p.toy, p.seed, scene.style) for p in scene.placed]
     camera = rng.integers(-1, 2, size=(seconds, 2))
     tremor = rng.integers(-1, 2, size=(seconds, count, 2))
     light = rng.uniform(0.94, 1.06, size=(seconds, 1, 1, 1)) * rng.uniform(0.82, 1.12, size=3)  # flicker and tint
@@ -174,12 +195,12 @@ def render_frames(scene: Scene) -> Pictures:
 
 def render_stems(scene: Scene) -> np.ndarray:
     """The voice of every placed toy as if it sounded throughout, float32 ``[toys, seconds * 16000]``."""
-    return np.stack([_voice(p.toy, scene.seconds, p.seed) for p in scene.placed])
+    return np.stack([_voice(p.toy, scene.seconds, p.seed, scene.style) for p in scene.placed])
 
 
-def silhouette(place: PlacedToy) -> np.ndarray:
+def silhouette(place: PlacedToy, style: str = "shop") -> np.ndarray:
     """The pixels of a toy where it was put down, before anything moves it: bool ``[H, W]``, cut at the frame."""
-    solid = _sprite(place.toy, place.seed)[..., 3] >= 128
+    solid = _sprite(place.toy, place.seed, style)[..., 3] >= 128
     target, source = _window(solid.shape, place.x, place.y)
     here = np.zeros((FRAME, FRAME), dtype=bool)
     here[target] = solid[source]
@@ -187,7 +208,7 @@ def silhouette(place: PlacedToy) -> np.ndarray:
 
 
 def mix(scene: Scene, stems: np.ndarray | None = None) -> np.ndarray:
-    """What is heard: the sounding toys (and who is off screen), the room's echo, the noise.
+    """What is heard: the sounding toys (and who is off screen), the room's echo, the noise, the recorder.
 
     Args:
         scene: says who sounds when.
@@ -197,17 +218,18 @@ def mix(scene: Scene, stems: np.ndarray | None = None) -> np.ndarray:
         float32 ``[seconds * 16000]`` within -1..1; the noise alone where nothing sounds.
     """
     rng = np.random.default_rng([scene.seed, 1])
+    style = STYLES[scene.style]
     samples = scene.seconds * SAMPLE_RATE
     dry = np.zeros(samples, dtype=np.float32)
     for i, (place, on) in enumerate(zip(scene.placed, scene.sounding)):
         if any(on):
-            voice = _voice(place.toy, scene.seconds, place.seed) if stems is None else stems[i]
+            voice = _voice(place.toy, scene.seconds, place.seed, scene.style) if stems is None else stems[i]
             dry += voice * _gate(on)
     if scene.off_screen is not None:
-        dry += _voice(scene.off_screen, scene.seconds, scene.seed)
-    wet = reverberate(dry, rng) if scene.reverberant else dry
-    noise = background_noise(scene.seconds, rng) * 10 ** (-scene.snr_db / 20)
-    heard = wet + noise
+        dry += _voice(scene.off_screen, scene.seconds, scene.seed, scene.style)
+    wet = style.room(dry, rng) if scene.reverberant else dry
+    noise = style.noise(scene.seconds, rng) * 10 ** (-scene.snr_db / 20)
+    heard = style.recorder(wet + noise, rng)
     return (heard / max(1.0, float(np.abs(heard).max()))).astype(np.float32)
 
 
@@ -217,13 +239,13 @@ def sounding_mask(scene: Scene, masks: np.ndarray) -> np.ndarray:
     return (masks & on[:, :, None, None]).any(axis=0)
 
 
-def _voice(toy: Toy, seconds: int, seed: int) -> np.ndarray:
-    return synthesize(toy, seconds, np.random.default_rng([seed, 1]))
+def _voice(toy: Toy, seconds: int, seed: int, style: str) -> np.ndarray:
+    return STYLES[style].voice(toy, seconds, np.random.default_rng([seed, 1]))
 
 
 @functools.lru_cache(maxsize=64)  # placing and rendering a scene need the same drawings
-def _sprite(toy: Toy, seed: int) -> np.ndarray:
-    return draw_toy(toy, np.random.default_rng([seed, 0]), FRAME)
+def _sprite(toy: Toy, seed: int, style: str) -> np.ndarray:
+    return STYLES[style].toy(toy, np.random.default_rng([seed, 0]), FRAME)
 
 
 def _gate(on: tuple[bool, ...]) -> np.ndarray:
@@ -236,7 +258,7 @@ def _gate(on: tuple[bool, ...]) -> np.ndarray:
     return np.minimum(smooth.astype(np.float32) * 2, 1) * gate
 
 
-def _place(rng: np.random.Generator, toys: list[Toy]) -> tuple[PlacedToy, ...]:
+def _place(rng: np.random.Generator, toys: list[Toy], style: str) -> tuple[PlacedToy, ...]:
     """Find places where no toy is covered or cut off by more than the limits; start over when stuck."""
     while True:
         placed: list[PlacedToy] = []
@@ -244,7 +266,7 @@ def _place(rng: np.random.Generator, toys: list[Toy]) -> tuple[PlacedToy, ...]:
         visible: list[np.ndarray] = []
         for toy in toys:
             seed = int(rng.integers(2**31))
-            solid = _sprite(toy, seed)[..., 3] >= 128
+            solid = _sprite(toy, seed, style)[..., 3] >= 128
             for _ in range(_PLACING_TRIES):
                 x, y = (int(rng.integers(-side // 5, FRAME - side + side // 5 + 1)) for side in solid.shape[::-1])
                 target, source = _window(solid.shape, x, y)
@@ -273,12 +295,12 @@ def _window(shape: tuple[int, ...], x: int, y: int) -> tuple[tuple[slice, slice]
     return (slice(top, bottom), slice(left, right)), (slice(top - y, bottom - y), slice(left - x, right - x))
 
 
-def _floor(rng: np.random.Generator) -> np.ndarray:
-    """A patterned floor, float32 ``[H, W, 3]``: two muted colours under stripes, squares, clouds or a fading."""
+def _floor(rng: np.random.Generator, side: int) -> np.ndarray:
+    """A patterned floor, float32 ``[side, side, 3]``: two muted colours under stripes, squares, clouds or a fading."""
     a, b = rng.uniform(50, 205, size=(2, 1, 1, 3)).astype(np.float32)
     a += (a.mean() - a) * rng.uniform(0.2, 0.8)
     b = a + (b - a) * rng.uniform(0.25, 0.7)
-    rows, columns = np.mgrid[0:FRAME, 0:FRAME].astype(np.float32)
+    rows, columns = np.mgrid[0:side, 0:side].astype(np.float32)
     angle = rng.uniform(0, np.pi)
     along = rows * np.sin(angle) + columns * np.cos(angle)
     across = rows * np.cos(angle) - columns * np.sin(angle)
@@ -289,19 +311,50 @@ def _floor(rng: np.random.Generator) -> np.ndarray:
     elif kind == 1:
         weight = ((np.sin(along * np.pi / period) > 0) ^ (np.sin(across * np.pi / period) > 0)).astype(np.float32)
     elif kind == 2:
-        weight = _clouds(rng, int(rng.integers(4, 20)))
+        weight = _clouds(rng, side, int(rng.integers(4, 20)))
     else:
         weight = (along - along.min()) / np.ptp(along)
-    weight = 0.75 * weight + 0.25 * _clouds(rng, 40)
+    weight = 0.75 * weight + 0.25 * _clouds(rng, side, 40)
     return a + (b - a) * weight[..., None]
 
 
-def _clouds(rng: np.random.Generator, cells: int) -> np.ndarray:
-    """Smooth noise in 0..1, ``[H, W]``, from a coarse grid, bilinearly."""
+def _clouds(rng: np.random.Generator, side: int, cells: int) -> np.ndarray:
+    """Smooth noise in 0..1, ``[side, side]``, from a coarse grid, bilinearly."""
     grid = rng.random((cells + 1, cells + 1)).astype(np.float32)
-    at = np.linspace(0, cells, FRAME, endpoint=False, dtype=np.float32)
+    at = np.linspace(0, cells, side, endpoint=False, dtype=np.float32)
     low = at.astype(int)
     t = at - low
     t = t * t * (3 - 2 * t)
     lines = grid[low] * (1 - t)[:, None] + grid[low + 1] * t[:, None]
     return lines[:, low] * (1 - t) + lines[:, low + 1] * t
+
+
+def _direct(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The toy shop's recorder: none at all."""
+    return wave
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a world looks and sounds. Every function takes a generator, the source of all chance.
+
+    Attributes:
+        toy: draws a toy for a frame of so many pixels; as ``objects.draw_toy``.
+        floor: paints what the toys stand on, float32 ``[side, side, 3]``.
+        voice: lets a toy sound for so many seconds; as ``sounds.synthesize``.
+        room: adds an echo to ``[samples]``; noise: of so many seconds, RMS 0.1; recorder: what is kept of it all.
+    """
+
+    toy: Callable[[Toy, np.random.Generator, int], np.ndarray]
+    floor: Callable[[np.random.Generator, int], np.ndarray]
+    voice: Callable[[Toy, int, np.random.Generator], np.ndarray]
+    room: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+    noise: Callable[[int, np.random.Generator], np.ndarray]
+    recorder: Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+STYLES = {
+    "shop": Style(draw_toy, _floor, synthesize, reverberate, background_noise, _direct),
+    "sketchbook": Style(sketch_toy, paper, play_on_tape, hall, hiss, record),
+}
+"""The toy shop, and its twin: the same classes, drawn by another hand and played by other instruments."""
