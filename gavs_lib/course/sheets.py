@@ -2,11 +2,12 @@
 
     python -m gavs_lib.course figures        (or: make figures)
 
-draws the three of `docs/` anew: every toy, every voice, and what the shipped GAVS marks when the same pictures are
-played the voice of each of their toys.
+draws those of `docs/` anew: every toy and every voice, in the toy shop and in its twin, and what the shipped GAVS marks
+when the same pictures are played the voice of each of their toys.
 """
 
 import argparse
+import functools
 import io
 import os
 import sys
@@ -26,15 +27,15 @@ from gavs_lib.lab.weights import write_atomically
 from gavs_lib.metrics import AVSBENCH_THRESHOLD
 from gavs_lib.vggish import load_vggish
 from gavs_lib.world.folder import ClipRecipe, recipes
-from gavs_lib.world.objects import FAMILIES, MATERIALS, SIZES, Toy, draw_toy
-from gavs_lib.world.scenes import mix, render_frames, render_stems
-from gavs_lib.world.sounds import synthesize
+from gavs_lib.world.objects import FAMILIES, MATERIALS, SIZES, Toy
+from gavs_lib.world.scenes import STYLES, mix, render_frames, render_stems
 
 DOCS = Path("docs")
 _CELL = 160  # pixels of a frame's longer side on a clip's sheet
 _SHEET_COLUMNS = 5
 _MOST_CELLS = 30
 _SHOWN_SCENES = (("test", "toys seen in training"), ("unseen_test", "combinations never seen in training"))
+_STYLE_NAMES = {"shop": "the toy shop", "sketchbook": "the sketchbook"}
 _SHOWN_TOYS = 3
 _SHOWN_SECOND = 2
 
@@ -79,12 +80,12 @@ def save_picture(path: str | os.PathLike, picture: Image.Image) -> Path:
     return path
 
 
-def toys_figure(seed: int = 0) -> Figure:
-    """Every toy once, with its name: a row a family, a column a size and material, all drawn to one scale."""
+def toys_figure(seed: int = 0, style: str = "shop") -> Figure:
+    """Every toy of a style once, with its name: a row a family, a column a size and material, all to one scale."""
     figure, axes = _grid(9.6, 10.2)
     cells = _cells(axes)
     seeds = np.random.SeedSequence(seed).spawn(len(cells))
-    sprites = [draw_toy(toy, np.random.default_rng(child), 256) for (toy, _), child in zip(cells, seeds)]
+    sprites = [STYLES[style].toy(toy, np.random.default_rng(child), 256) for (toy, _), child in zip(cells, seeds)]
     side = max(max(sprite.shape[:2]) for sprite in sprites) + 8
     for (toy, ax), sprite in zip(cells, sprites):
         canvas = Image.new("RGB", (side, side), (232, 232, 232))
@@ -94,16 +95,20 @@ def toys_figure(seed: int = 0) -> Figure:
         ax.set_xticks([])
         ax.set_yticks([])
         ax.set_title(toy.name, fontsize=9, pad=3)
-    figure.suptitle("The toy shop: family x size x material, 36 classes", fontsize=13)
+    figure.suptitle(f"T{_STYLE_NAMES[style][1:]}: family x size x material, 36 classes", fontsize=13)
     return figure
 
 
-def spectrograms_figure(seed: int = 0, seconds: int = 3) -> Figure:
-    """The voice of every toy as VGGish's front end hears it: log-mel, one individual a class, without room or noise."""
+def spectrograms_figure(seed: int = 0, seconds: int = 3, style: str = "shop") -> Figure:
+    """The voice of every toy as VGGish's front end hears it: log-mel, one individual a class, without room or noise.
+
+    The recorder of the style plays it back: none in the toy shop, a tape in its twin.
+    """
     figure, axes = _grid(10.8, 9.0)
     for (toy, ax), child in zip(_cells(axes), np.random.SeedSequence(seed).spawn(axes.size)):
-        voice = synthesize(toy, seconds, np.random.default_rng(child))
-        _draw_log_mel(ax, voice)
+        rng = np.random.default_rng(child)
+        voice = STYLES[style].voice(toy, seconds, rng)
+        _draw_log_mel(ax, STYLES[style].recorder(voice, rng))
         ax.set_title(toy.name, fontsize=9, pad=3)
         if ax not in axes[-1]:
             ax.set_xticklabels([])
@@ -113,7 +118,7 @@ def spectrograms_figure(seed: int = 0, seconds: int = 3) -> Figure:
         ax.set_xlabel("time in s", fontsize=8)
     for ax in axes[:, 0]:
         ax.set_ylabel("frequency in Hz", fontsize=8)
-    figure.suptitle("The voices of the toy shop: log-mel spectrograms, brighter is louder", fontsize=13)
+    figure.suptitle(f"The voices of {_STYLE_NAMES[style]}: log-mel spectrograms, brighter is louder", fontsize=13)
     return figure
 
 
@@ -157,7 +162,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gavs_lib.course figures", description=description)
     parser.add_argument("--out", type=Path, default=DOCS, metavar="FOLDER", help="default: %(default)s")
     out = parser.parse_args(argv).out
-    figures = {"toys": toys_figure, "spectrograms": spectrograms_figure, "quickstart": quickstart_figure}
+    figures = {
+        "toys": toys_figure,
+        "spectrograms": spectrograms_figure,
+        "twin_toys": functools.partial(toys_figure, style="sketchbook"),
+        "twin_spectrograms": functools.partial(spectrograms_figure, style="sketchbook"),
+        "quickstart": quickstart_figure,
+    }
     try:
         for name, draw in figures.items():
             print(save_picture(out / f"{name}.png", _rasterized(draw())))
