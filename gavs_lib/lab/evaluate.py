@@ -20,7 +20,7 @@ from gavs_lib.data import tokens
 from gavs_lib.decoder import decode_masks
 from gavs_lib.lab.features import FeatureSet, embed_sound, resize_frames
 from gavs_lib.lab.train import collate, predict_masks
-from gavs_lib.metrics import AVSBENCH_THRESHOLD, f_measure, false_positive_area, mask_iou
+from gavs_lib.metrics import AVSBENCH_THRESHOLD, f_measure, false_positive_area, localization_iou, mask_iou
 from gavs_lib.world.classes import class_split
 from gavs_lib.world.folder import ClipRecipe
 from gavs_lib.world.scenes import SAMPLE_RATE, mix, render_frames, render_stems, sounding_mask
@@ -47,6 +47,43 @@ def score(
                     "miou": mask_iou(logits, target, threshold).mean().item(),
                     "f": f_measure(logits, target).item(),
                     "false_positive": false_positive_area(logits, target, threshold).mean().item(),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def score_boxes(
+    model: nn.Module, features: FeatureSet, threshold: float = AVSBENCH_THRESHOLD, batch_size: int = 16
+) -> pd.DataFrame:
+    """Score a model on entries that are annotated by boxes (VGG-SS, or its miniature twin), one row an entry.
+
+    `summarize_iou(torch.tensor(table["iou"].to_numpy()))` gives success rate, AUC and mean IoU of a column.
+
+    Returns:
+        Columns uid, label, iou (of the mask cut at the threshold, with the filled boxes), iou_median (the classic
+        protocol: the logits cut at their own median, so that half of the picture is always marked) and whole_picture
+        (what marking everything scores: the boxes' share of the picture). No iou means anything that is not above it.
+
+    Raises:
+        ValueError: an entry has not exactly one labelled frame.
+    """
+    rows = []
+    for batch in DataLoader(features, batch_size=batch_size, collate_fn=collate):
+        for item, logits in enumerate(predict_masks(model, batch)):
+            labelled = batch["has_mask"][item, : len(logits)]
+            if labelled.sum() != 1:
+                raise ValueError(
+                    f"{batch['uid'][item]}: {int(labelled.sum())} labelled frames; expected the one picture of an "
+                    "entry of VGG-SS. Clips of several seconds are scored by `score`."
+                )
+            logits, target = logits.cpu()[labelled], batch["masks"][item][: len(labelled)][labelled]
+            rows.append(
+                {
+                    "uid": batch["uid"][item],
+                    "label": batch["label"][item],
+                    "iou": localization_iou(logits, target, "threshold", threshold).item(),
+                    "iou_median": localization_iou(logits, target, "median").item(),
+                    "whole_picture": localization_iou(torch.ones_like(target, dtype=torch.bool), target).item(),
                 }
             )
     return pd.DataFrame(rows)
