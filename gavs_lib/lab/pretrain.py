@@ -496,7 +496,7 @@ def probe(sam: Sam, vggish: VGGish, rotation: int = 0, clips: int = 600, seed: i
     """
     split = class_split(rotation)
     rows = []
-    for name, features in (("SAM-mini", _picture_features(sam)), ("VGGish-mini", _sound_features(vggish))):
+    for name, features in (("SAM-mini", picture_features(sam)), ("VGGish-mini", sound_features(vggish))):
         sets = [
             features(toys, count, [seed, k])
             for k, (toys, count) in enumerate(
@@ -522,10 +522,15 @@ def linear_reader(inputs: list[Tensor], answers: list[Tensor], classes: int) -> 
     return [((v @ weights).argmax(1) == a).double().mean().item() for v, a in zip(x[1:], answers[1:])]
 
 
-def _sound_features(vggish: VGGish):
+def sound_features(vggish: VGGish, style: str = "shop") -> Callable:
+    """A function of (toys, count, seed numbers) that draws scenes and gives embeddings ``[count, 128]`` and the toys.
+
+    In each scene one of the toys sounds; the embedding is that of the first second.
+    """
+
     def draw(toys: tuple[Toy, ...], count: int, seed: list[int]) -> tuple[Tensor, list[Toy]]:
         rng = np.random.default_rng([*seed, 31])
-        scenes = [sample_scene(rng, "v1s", toys) for _ in range(count)]
+        scenes = [sample_scene(rng, "v1s", toys, style=style) for _ in range(count)]
         patches = torch.cat([second_examples(torch.from_numpy(mix(s)[:SAMPLE_RATE]), SAMPLE_RATE, 1) for s in scenes])
         with torch.no_grad():
             return vggish(patches), [s.heard[0] for s in scenes]
@@ -533,12 +538,14 @@ def _sound_features(vggish: VGGish):
     return draw
 
 
-def _picture_features(sam: Sam):
+def picture_features(sam: Sam, style: str = "shop") -> Callable:
+    """As ``sound_features``, for F_V averaged over the visible pixels of the toy that sounds ``[count, channels]``."""
+
     def draw(toys: tuple[Toy, ...], count: int, seed: list[int]) -> tuple[Tensor, list[Toy]]:
         rng = np.random.default_rng([*seed, 32])
         features, found = [], []
         for _ in range(count):
-            scene = sample_scene(rng, "v1s", toys)
+            scene = sample_scene(rng, "v1s", toys, style=style)
             pictures = render_frames(replace(scene, sounding=tuple((v[0],) for v in scene.sounding)))
             image = torch.from_numpy(pictures.frames).permute(0, 3, 1, 2).float()
             with torch.no_grad():
