@@ -14,11 +14,15 @@ from gavs_lib.lab.evaluate import (
     nearest_distractor,
     sam_oracle,
     score,
+    score_boxes,
     shuffled,
     silent,
     swap_test,
 )
+from gavs_lib.lab.features import extract_features
 from gavs_lib.lab.toyshop import toyshop_features
+from gavs_lib.lab.twin import twin_clips
+from gavs_lib.metrics import summarize_iou
 from gavs_lib.sam import build_sam
 from gavs_lib.vggish import VGGish
 from gavs_lib.world.folder import ClipRecipe, recipes
@@ -226,3 +230,62 @@ def test_levels_that_the_desk_does_not_have_are_refused(two, levels):
     desk = MixingDesk(Pretender(), VGGish.mini(), two)
     with pytest.raises(ValueError, match="expected settings of 2 levels, 0 or more, one for each of small-wood-bell"):
         desk.play(levels)
+
+
+# ---- boxes -----------------------------------------------------------------------------------------------------------
+
+
+class Drawer(nn.Module):
+    """Answers with the logits it was given, [clips, 1, h, w]."""
+
+    caches_prefix = True
+    encode_prefix = Pretender.encode_prefix
+
+    def __init__(self, logits):
+        super().__init__()
+        self.sam = build_sam("mini")
+        self.tune_from = 0
+        self.logits = logits
+
+    def forward(self, images, audio, prefix=None):
+        return Output(self.logits, None, torch.zeros(self.logits.shape[:2]))
+
+
+@pytest.fixture(scope="module")
+def boxed(tmp_path_factory):
+    _, clips = twin_clips(3)
+    return clips, extract_features(clips, Pretender(), VGGish.mini(), tmp_path_factory.mktemp("boxes"), progress=False)
+
+
+def test_box_scores_are_those_of_counting_pixels(boxed):
+    """Against a slow reference: 224 x 224 pixels one by one, of logits that need no enlarging."""
+    clips, features = boxed
+    logits = torch.randn(3, 1, 224, 224, generator=torch.Generator().manual_seed(0)) - 0.5
+    table = score_boxes(Drawer(logits), features, batch_size=3)
+    for row, clip, values in zip(table.to_dict("records"), clips, logits[:, 0].flatten(1).tolist()):
+        inside = clip.masks[0].flatten().tolist()
+        median = sorted(values)[len(values) // 2]
+        for name, marked in (("iou", [v > 0 for v in values]), ("iou_median", [v > median for v in values])):
+            both = sum(a and b for a, b in zip(marked, inside))
+            either = sum(a or b for a, b in zip(marked, inside))
+            assert row[name] == pytest.approx(both / either, abs=1e-9), name
+        assert row["whole_picture"] == pytest.approx(sum(inside) / 224**2, abs=1e-9)
+        assert (row["uid"], row["label"]) == (clip.uid, clip.a_obj)
+    high = score_boxes(Drawer(logits), features, threshold=0.9, batch_size=3)
+    assert (high["iou"] != table["iou"]).all() and (high["iou_median"] == table["iou_median"]).all()
+
+
+def test_the_filled_boxes_themselves_score_one(boxed):
+    clips, features = boxed
+    logits = torch.from_numpy(np.stack([clip.masks for clip in clips])).float() * 20 - 10
+    table = score_boxes(Drawer(logits), features, batch_size=3)
+    assert summarize_iou(torch.tensor(table["iou"].to_numpy())) == (1.0, 1.0, 1.0)
+    nothing = score_boxes(Drawer(torch.full_like(logits, -10)), features, batch_size=3)
+    assert (nothing["iou"] == 0).all()
+
+
+def test_clips_of_several_seconds_are_not_scored_by_boxes(features):
+    made, clips = features
+    model = Pretender(np.stack([sounding_mask(r.scene, render_frames(r.scene).masks) for r in made]))
+    with pytest.raises(ValueError, match="5 labelled frames; expected the one picture"):
+        score_boxes(model, clips, batch_size=len(clips))
