@@ -84,6 +84,13 @@ def test_an_unknown_grid_is_named_beside_those_there_are(plan):
         read_plan(plan, ["third"])
 
 
+def test_a_part_of_the_variants_may_be_asked_for(plan, capsys):
+    assert main(["first", "--plan", str(plan), "--variants", "wide ColA", "--list"]) == 0
+    assert capsys.readouterr().out.count("wide ColA") == 4
+    assert main(["second", "--plan", str(plan), "--variants", "wide ColA", "--list"]) == 2
+    assert "'wide ColA'" in capsys.readouterr().err
+
+
 def test_what_is_finished_is_skipped_what_changed_runs_again_and_what_breaks_is_named(plan, tmp_path, capsys):
     results, notebook = tmp_path / "out" / "grid.csv", quick_notebook(tmp_path)
     units = read_plan(plan, ["first"])

@@ -41,6 +41,7 @@ from gavs_lib.vggish import VGGish, load_vggish
 from gavs_lib.world.folder import DEFAULT_COUNTS, fingerprint
 
 FEW_SHOT_EPOCHS = 10  # as AVS-V3 has it
+FEW_SHOT_RATE = 3e-4  # a third of the zero-shot one; see `lab.tune`
 CONTROL_SEED = 1  # of the clips on which the control trains: of this world, and new to the model
 
 
@@ -52,7 +53,7 @@ class Experiment:
         model: a kind of `lab.shipped.MODELS`.
         config: settings of the model that differ from the course's (`MINI_CONFIG`).
         training: settings of the training that differ from the course's (`MINI_TRAINING`), except the seed.
-        few_shot: settings of the k-shot trainings that differ from those of the first.
+        few_shot: settings of the k-shot trainings that differ from `few_shot_config`'s own.
         final_relu: of VGGish.
         rotation: which classes are seen, 0 to 3.
         seed: of the weights at the start and the order of the clips.
@@ -101,8 +102,8 @@ class Experiment:
 
     @property
     def few_shot_config(self) -> FitConfig:
-        start = replace(self.fit_config, epochs=FEW_SHOT_EPOCHS, steps=None, schedule="constant", warmup_steps=0)
-        return _changed("few_shot", start, self.few_shot)
+        own = {"epochs": FEW_SHOT_EPOCHS, "lr": FEW_SHOT_RATE, "steps": None, "schedule": "constant", "warmup_steps": 0}
+        return _changed("few_shot", replace(self.fit_config, **own), self.few_shot)
 
     @property
     def key(self) -> str:

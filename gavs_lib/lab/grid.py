@@ -221,6 +221,7 @@ def main(argv: list[str] | None = None) -> int:
     """Train what has no rows yet, list what has, or train one again and compare."""
     parser = argparse.ArgumentParser(prog="python -m gavs_lib.lab.grid", description=main.__doc__)
     parser.add_argument("grids", nargs="*", help="names of grids in the plan; none: all")
+    parser.add_argument("--variants", nargs="+", help="only these of the grids' variants")
     parser.add_argument("--plan", type=Path, default=PLAN)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--work", type=Path, default=Path("build/grid"))
@@ -233,6 +234,12 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
+    if asked.variants:
+        unknown = sorted(set(asked.variants) - {unit.variant for unit in units})
+        if unknown:
+            print(f"no grid asked for has the variant {unknown[0]!r}", file=sys.stderr)
+            return 2
+        units = [unit for unit in units if unit.variant in asked.variants]
     states = finished(units, asked.results)
     if asked.list:
         for unit in units:

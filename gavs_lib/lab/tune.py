@@ -22,7 +22,7 @@ import torch
 
 from gavs_lib.gavs import GAVSConfig
 from gavs_lib.lab.evaluate import score, swap_test
-from gavs_lib.lab.experiment import FEW_SHOT_EPOCHS, Bench, Experiment
+from gavs_lib.lab.experiment import FEW_SHOT_EPOCHS, FEW_SHOT_RATE, Bench, Experiment
 from gavs_lib.lab.shipped import FROZEN_ENCODER, MINI_TRAINING, train_shipped
 from gavs_lib.lab.toyshop import toyshop_features
 from gavs_lib.lab.train import FitConfig
@@ -32,7 +32,7 @@ from gavs_lib.world.folder import DEFAULT_COUNTS, fingerprint
 BASE_CONFIG = GAVSConfig(adapter_width=32, cola_width=32)
 BASE_TRAINING = replace(MINI_TRAINING, lr=1e-3, dice_weight=1.0, semantic_weight=0.1, margin=0.3)
 RATES = {"base": 1e-3, "lr 5e-4": 5e-4, "lr 2e-3": 2e-3}
-FEW_SHOT_RATES = {"few-shot lr 3e-4": 3e-4, "few-shot lr 1e-4": 1e-4, "few-shot lr 1e-3": 1e-3}
+FEW_SHOT_RATES = {"few-shot lr 3e-4": FEW_SHOT_RATE, "few-shot lr 1e-4": 1e-4, "few-shot lr 1e-3": 1e-3}
 FEW_SHOTS = (1, 5)  # on which these are judged
 FEW_SHOT_POOL = 100  # clips of unseen-validation classes
 LEAD = 0.01
