@@ -9,10 +9,12 @@ import torch
 
 from gavs_lib.data.shots import draw_shots
 from gavs_lib.lab import experiment as module
-from gavs_lib.lab.evaluate import score
+from gavs_lib.lab.evaluate import score, score_boxes
 from gavs_lib.lab.experiment import Bench, Experiment, clip_cues, retrieved, run_experiment
+from gavs_lib.lab.features import extract_features
 from gavs_lib.lab.toyshop import toyshop_features
 from gavs_lib.lab.train import fit
+from gavs_lib.lab.twin import twin_clips
 from gavs_lib.losses import semantic_loss
 from gavs_lib.world.classes import class_split
 
@@ -21,6 +23,7 @@ SMALL = Experiment(
     val=(6, 4),
     test=6,
     pool=52,
+    twin=36,
     shots=(1,),
     control=(1,),
     training={"steps": 2, "warmup_steps": 1, "precision": "no"},
@@ -135,6 +138,19 @@ def test_rows_name_all_that_was_measured_and_their_means_are_those_of_their_clip
     assert trained == bench.model.trainable_summary().trained
 
 
+def test_the_twin_is_scored_by_its_boxes_for_seen_and_unseen_classes_apart(run):
+    bench, _ = run
+    _, clips = twin_clips(SMALL.twin)
+    features = extract_features(clips, bench.model, bench.vggish, bench.cache, progress=False)
+    scores = score_boxes(bench.model, features)["iou"]
+    split = class_split(0)
+    for name, toys in (("seen", split.seen), ("unseen_test", split.unseen_test)):
+        row = next(row for row in bench.rows if row["part"] == f"twin {name}")
+        expected = [scores[i] for i, clip in enumerate(clips) if clip.a_obj in {toy.name for toy in toys}]
+        assert row["n"] == len(toys) and row["value"] == pytest.approx(np.mean(expected), abs=1e-4)
+        assert [cell != "-" for cell in row["by_clip"].split()].count(True) == len(toys)
+
+
 def test_the_semantic_loss_of_the_table_is_the_losses_on_batches_in_order(run):
     bench, _ = run
     parts = {("v1s", "val"): SMALL.val[0], ("v1m", "val"): SMALL.val[1]}
@@ -172,7 +188,7 @@ def test_a_share_of_the_clips_is_nested_and_takes_as_many_steps(tmp_path, monkey
 
 
 def test_a_deaf_model_hears_the_same_in_training_and_tests_and_has_no_shuffled_control(tmp_path):
-    small = dataclasses.replace(SMALL, model="gavs_deaf", shots=(), control=(), pool=20)
+    small = dataclasses.replace(SMALL, model="gavs_deaf", shots=(), control=(), pool=20, twin=0)
     table = run_experiment(small, tmp_path / "work", tmp_path / "cache")
     assert not (table["figure"] == "mIoU, shuffled sound").any()
     audio = Bench(small, tmp_path / "work", tmp_path / "cache").features("v1s", "test", 3).audio

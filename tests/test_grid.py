@@ -163,7 +163,7 @@ def test_two_writers_keep_each_others_rows(plan, tmp_path):
 
 def test_the_page_trains_one_unit_and_its_rows_say_what_the_library_says(tmp_path):
     experiment = Experiment(
-        train=(4, 2), val=(2, 2), test=4, pool=4, training={"steps": 2, "warmup_steps": 1, "precision": "no"}
+        train=(4, 2), val=(2, 2), test=4, pool=4, twin=0, training={"steps": 2, "warmup_steps": 1, "precision": "no"}
     )
     assert not run_grid([Unit("small", experiment)], tmp_path / "grid.csv", tmp_path / "work")
     table = read_results(tmp_path / "grid.csv")

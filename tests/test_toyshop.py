@@ -45,6 +45,7 @@ def test_cached_features_are_found_without_drawing_and_equal_those_of_drawn_clip
     def refuse(recipe):
         raise AssertionError(f"{recipe.uid} is drawn again")
 
+    refuse.__module__ = toyshop.__name__  # part of the key: the program that draws
     monkeypatch.setattr(toyshop, "scene_clip", refuse)
     assert toyshop_features(PARTS, *networks, tmp_path / "a")[1].fingerprint == features.fingerprint
 
@@ -53,5 +54,5 @@ def test_the_key_tells_seeds_rotations_labels_and_drawing_programs_apart(monkeyp
     sets = [("v1s", "train", 1), ("v1s", "test", 1), ("v1s", "train", 1, 1), ("v1s", "train", 1, 0, 1)]
     keys = {ToyshopClips(list(recipes(*each))).key(0) for each in sets}
     assert len(keys) == 4
-    monkeypatch.setattr(toyshop, "_drawing_program", lambda: "another pen")
+    monkeypatch.setattr(toyshop, "_drawing_program", lambda module: "another pen")
     assert ToyshopClips(list(recipes(*sets[0]))).key(0) not in keys

@@ -30,14 +30,16 @@ from torch.utils.data import DataLoader
 from gavs_lib._shipped import shipped_weights
 from gavs_lib.data.shots import draw_shots, seeded_order
 from gavs_lib.gavs import GAVSConfig
-from gavs_lib.lab.evaluate import score, shuffled, silent
-from gavs_lib.lab.features import FeatureSet
+from gavs_lib.lab.evaluate import score, score_boxes, shuffled, silent
+from gavs_lib.lab.features import FeatureSet, extract_features
 from gavs_lib.lab.shipped import MINI_CONFIG, MINI_TRAINING, MODELS, TEST_PARTS, build_model
 from gavs_lib.lab.toyshop import toyshop_features
 from gavs_lib.lab.train import FitConfig, collate, fit
+from gavs_lib.lab.twin import twin_clips
 from gavs_lib.lab.weights import load_trained, sha256
 from gavs_lib.losses import clip_average, semantic_loss
 from gavs_lib.vggish import VGGish, load_vggish
+from gavs_lib.world.classes import class_split
 from gavs_lib.world.folder import DEFAULT_COUNTS, fingerprint
 
 FEW_SHOT_EPOCHS = 10  # as AVS-V3 has it
@@ -64,6 +66,7 @@ class Experiment:
         train, val: number of clips of v1s and of v1m.
         test: clips of each test part; of v1s with unseen classes `pool` instead, from which the shots are drawn.
         pool: see `test`.
+        twin: entries of VGG-SS's miniature twin (`lab.twin`) to measure on; 0: not measured.
     """
 
     model: str = "gavs"
@@ -80,6 +83,7 @@ class Experiment:
     val: Sequence[int] = (DEFAULT_COUNTS["v1s", "val"], DEFAULT_COUNTS["v1m", "val"])
     test: int = 80
     pool: int = 140
+    twin: int = 252
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
@@ -194,6 +198,8 @@ class Bench:
                 self._add(
                     0, "best", " ".join(part), "mIoU, shuffled sound", score(self.model, shuffled(features))["miou"]
                 )
+        if self.experiment.twin:
+            self._test_twin()
         return self
 
     def few_shot(self) -> "Bench":
@@ -245,6 +251,17 @@ class Bench:
             count = self.experiment.pool if part == ("v1s", "unseen_test") else self.experiment.test
             self._tests[part] = self.features(*part, count)
         return self._tests[part]
+
+    def _test_twin(self) -> None:
+        """Another data set: entries that sound a seen class, and those that sound one of the test's unseen ones."""
+        _, clips = twin_clips(self.experiment.twin)
+        features = extract_features(clips, self.model, self.vggish, self.cache, progress=self.progress)
+        table = score_boxes(self.model, silent(features, self.vggish) if self.deaf else features)
+        split = class_split(self.experiment.rotation)
+        for name, toys in (("seen", split.seen), ("unseen_test", split.unseen_test)):
+            rows = table[table["label"].isin([toy.name for toy in toys])]
+            if len(rows):
+                self._add(0, "best", f"twin {name}", "IoU with boxes", rows["iou"], list(rows.index))
 
     def _measure_cue(self, features: FeatureSet) -> None:
         """Does the visual cue mean what the sound means? The semantic loss, and finding a clip's sound by its cue."""

@@ -3,7 +3,8 @@
 import functools
 import hashlib
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +36,12 @@ class ToyshopClips(Sequence):
 
     Args:
         made: the recipes, one a clip.
+        draw: makes a clip of a recipe; None: `scene_clip`.
     """
 
-    def __init__(self, made: Sequence[ClipRecipe]) -> None:
+    def __init__(self, made: Sequence, draw: Callable[..., Clip] | None = None) -> None:
         self._made = list(made)
+        self._draw = draw or scene_clip
         self._drawn: dict[int, Clip] = {}
 
     def __len__(self) -> int:
@@ -49,18 +52,18 @@ class ToyshopClips(Sequence):
             return [self[i] for i in range(*item.indices(len(self)))]
         item = range(len(self))[item]
         if item not in self._drawn:
-            self._drawn[item] = scene_clip(self._made[item])
+            self._drawn[item] = self._draw(self._made[item])
         return self._drawn[item]
 
     def key(self, item: int) -> str:
         """What tells a clip from every other, known before it is drawn: its recipe and the program that draws it."""
-        return hashlib.sha256(f"{_drawing_program()} {self._made[item]!r}".encode()).hexdigest()
+        return hashlib.sha256(f"{_drawing_program(self._draw.__module__)} {self._made[item]!r}".encode()).hexdigest()
 
 
 @functools.cache
-def _drawing_program() -> str:
+def _drawing_program(module: str) -> str:
     digest = hashlib.sha256(f"{np.__version__} {scipy.__version__} {PIL.__version__}".encode())
-    for file in [*sorted(Path(gavs_lib.world.__file__).parent.glob("*.py")), Path(__file__)]:
+    for file in [*sorted(Path(gavs_lib.world.__file__).parent.glob("*.py")), Path(sys.modules[module].__file__)]:
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

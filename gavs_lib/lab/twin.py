@@ -23,6 +23,7 @@ from segment_anything.modeling import Sam
 from gavs_lib.data import Clip
 from gavs_lib.data.shots import SHOTS, draw_shots
 from gavs_lib.lab.pretrain import FACTORS, linear_reader, picture_features, sound_features
+from gavs_lib.lab.toyshop import ToyshopClips
 from gavs_lib.lab.weights import write_atomically
 from gavs_lib.metrics import boxes_to_mask
 from gavs_lib.sam import build_sam
@@ -62,10 +63,10 @@ def twin_clip(recipe: BoxRecipe) -> Clip:
     )
 
 
-def twin_clips(count: int = ENTRIES, seed: int = 0) -> tuple[list[BoxRecipe], list[Clip]]:
-    """The first entries of the set, with the recipes they were made from. About 20 a second on one core."""
+def twin_clips(count: int = ENTRIES, seed: int = 0) -> tuple[list[BoxRecipe], ToyshopClips]:
+    """The first entries of the set, with the recipes they are made from. One core draws about 20 a second."""
     made = list(box_recipes(count, seed))
-    return made, [twin_clip(recipe) for recipe in made]
+    return made, ToyshopClips(made, twin_clip)
 
 
 def twin_few_shot(
