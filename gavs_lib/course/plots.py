@@ -780,6 +780,7 @@ def lines(
     xlabel: str = "step",
     ylabel: str = "loss",
     x: Sequence[float] | None = None,
+    bottom: float | None = 0,
 ) -> Figure:
     """Curves over steps 1, 2, 3, ... or over `x`; each with a colour and a dash of its own.
 
@@ -788,6 +789,7 @@ def lines(
         title: of the figure.
         xlabel, ylabel: of the axes, with units.
         x: where the values stand, marked by dots; None: at 1, 2, 3, ...
+        bottom: where the vertical axis begins; None: below the lowest value.
     """
     styles = ((SOUNDING, "-"), (SILENT, "--"), (TRAINED, ":"), (FROZEN, "-."), ("#CC79A7", "-"), ("#000000", "--"))
     with plt.rc_context(_STYLE):
@@ -796,7 +798,7 @@ def lines(
             steps = range(1, len(values) + 1) if x is None else x
             axis.plot(steps, values, dash, color=color, label=name, marker="" if x is None else "o")
         axis.set(xlabel=xlabel, ylabel=ylabel)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(bottom=bottom)
         axis.xaxis.get_major_locator().set_params(integer=True)
         figure.legend(loc="outside lower center", ncols=min(3, len(runs)), frameon=False)
         return _finish(figure, title)
@@ -990,6 +992,171 @@ def architecture(title: str) -> Figure:
                 fontsize=12,
             )
         axis.text(4.6, 7.5, "grey: frozen\ngreen: trains", ha="center", va="center", fontsize=12)
+        return _finish(figure, title)
+
+
+def class_grid(
+    images: Sequence[Sequence[np.ndarray]],
+    roles: Sequence[Sequence[str]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+) -> Figure:
+    """A table of pictures, each in a frame that tells its class's role: green trains, pink chooses, black tests.
+
+    Args:
+        images: rows x columns of pictures [H, W, 3].
+        roles: likewise, the name of each one's role. The first that occurs gets a green solid frame, the second a pink
+            dashed one, the third a black dotted one.
+        rows, columns: their names.
+        title: of the figure.
+
+    Raises:
+        ValueError: names, roles and pictures differ in number, or there are more than three roles.
+    """
+    shapes = {(len(table), *{len(row) for row in table}) for table in (images, roles)}
+    names = list(dict.fromkeys(role for row in roles for role in row))
+    if shapes != {(len(rows), len(columns))} or len(names) > 3:
+        raise ValueError(
+            f"images and roles are {sorted(shapes)} (rows, columns), the names {(len(rows), len(columns))}, and there "
+            f"are {len(names)} roles; expected one size and at most three roles."
+        )
+    styles = dict(zip(names, ((TRAINED, "-"), ("#CC79A7", "--"), ("#000000", ":"))))
+    height = (WIDTH - 0.4) / len(columns)
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            len(rows), len(columns), figsize=(WIDTH, 1.6 + height * len(rows)), squeeze=False, layout="constrained"
+        )
+        for line, images_of_row, roles_of_row, name in zip(axes, images, roles, rows):
+            for axis, image, role in zip(line, images_of_row, roles_of_row):
+                axis.imshow(np.asarray(image))
+                axis.set(xticks=[], yticks=[])
+                for spine in axis.spines.values():
+                    spine.set(visible=True, color=styles[role][0], linestyle=styles[role][1], linewidth=4)
+            line[0].set_ylabel(name)
+        for axis, name in zip(axes[0], columns):
+            axis.set_title(name, fontsize=12)
+        handles = [
+            plt.Line2D([], [], color=color, linestyle=dash, linewidth=4, label=role)
+            for role, (color, dash) in styles.items()
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+        return _finish(figure, title)
+
+
+def by_class(table: pd.DataFrame, title: str, xlabel: str = "mean IoU") -> Figure:
+    """One line a class, with a dot and an interval for each model: circle, square, diamond in order of appearance.
+
+    Args:
+        table: columns label, name, value, low, high; values lie in 0-1, and at most three names.
+        title: of the figure.
+        xlabel: what the values are.
+
+    Raises:
+        ValueError: a column is missing, or there are more than three names.
+    """
+    missing = {"label", "name", "value", "low", "high"} - set(table.columns)
+    names = [] if missing else list(dict.fromkeys(table["name"]))
+    if missing or len(names) > 3:
+        raise ValueError(
+            f"the table lacks columns {sorted(missing)} or has {len(names)} names; expected at most three."
+        )
+    labels = list(dict.fromkeys(table["label"]))
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(WIDTH, 1.5 + 0.36 * len(labels)), layout="constrained")
+        for place, (name, color, marker) in enumerate(zip(names, (SOUNDING, TRAINED, SILENT), "osD")):
+            rows = table[table["name"] == name]
+            y = rows["label"].map(labels.index) + 0.26 * (place - (len(names) - 1) / 2)
+            bars = [(rows["value"] - rows["low"]).clip(0), (rows["high"] - rows["value"]).clip(0)]
+            axis.errorbar(
+                rows["value"], y, xerr=bars, fmt=marker, color=color, ecolor=color, elinewidth=1.5, label=name
+            )
+        axis.set(yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.5, -0.5), xlim=(-0.02, 1.02))
+        axis.set(xlabel=xlabel, xticks=[0, 0.25, 0.5, 0.75, 1])
+        axis.grid(axis="y", color="#DDDDDD", linewidth=0.8)
+        axis.set_axisbelow(True)
+        figure.legend(loc="outside lower center", ncols=len(names), frameon=False)
+        return _finish(figure, title)
+
+
+def differences(table: pd.DataFrame, title: str, xlabel: str = "difference in mean IoU (points)") -> Figure:
+    """Differences with their intervals around zero: filled orange where the interval excludes it, hollow where not.
+
+    Args:
+        table: columns group, name, value, low, high, as shares of 1; NaN in value: not yet measured, and so it says.
+        title: of the figure.
+        xlabel: what the values are, in hundredths.
+
+    Raises:
+        ValueError: a column is missing, or there are no rows.
+    """
+    missing = {"group", "name", "value", "low", "high"} - set(table.columns)
+    if missing or table.empty:
+        raise ValueError(f"the table has {len(table)} rows and lacks columns {sorted(missing)}; expected some rows.")
+    groups = list(dict.fromkeys(table["group"]))
+    heights = [len(table[table["group"] == group]) for group in groups]
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            len(groups),
+            1,
+            figsize=(WIDTH, 1.3 + 0.4 * sum(heights) + 0.4 * len(groups)),
+            squeeze=False,
+            sharex=True,
+            height_ratios=heights,
+            layout="constrained",
+        )
+        for axis, group in zip(axes[:, 0], groups):
+            rows = table[table["group"] == group].reset_index(drop=True)
+            axis.axvline(0, color="black", linewidth=1)
+            for y, row in rows.iterrows():
+                if np.isnan(row["value"]):
+                    axis.annotate(
+                        "not yet measured", (0, y), (6, 0), textcoords="offset points", va="center", fontsize=11
+                    )
+                    continue
+                clear = row["low"] > 0 or row["high"] < 0
+                color = SOUNDING if clear else FROZEN
+                value, low, high = 100 * row["value"], 100 * row["low"], 100 * row["high"]
+                axis.plot([low, high], [y, y], color=color)
+                axis.plot(value, y, "o", color=color, markerfacecolor=color if clear else "white", markersize=9)
+            axis.set(yticks=range(len(rows)), yticklabels=rows["name"], ylim=(len(rows) - 0.5, -0.5))
+            axis.set_title(group, loc="left")
+        furthest = 100 * table[["low", "high"]].abs().max().max()
+        reach = 5 if np.isnan(furthest) else 1.1 * max(1.0, furthest)
+        axis.set(xlim=(-reach, reach), xlabel=xlabel)
+        return _finish(figure, title)
+
+
+def class_similarities(matrices: Mapping[str, np.ndarray], groups: Mapping[str, int], title: str) -> Figure:
+    """Cosine similarities of classes' pictures (rows) and sounds (columns), one heat map beside the other.
+
+    Args:
+        matrices: name -> [N, N], -1 to 1; one colour scale for all, symmetric around 0.
+        groups: name -> how many of the N classes in a row belong to it; lines part them.
+        title: of the figure.
+
+    Raises:
+        ValueError: a matrix has another size than the groups together.
+    """
+    count = sum(groups.values())
+    for name, matrix in matrices.items():
+        if np.shape(matrix) != (count, count):
+            raise ValueError(f"{name} is {list(np.shape(matrix))}; the groups have {count} classes.")
+    limit = max(float(np.abs(matrix).max()) for matrix in matrices.values())
+    ends = np.cumsum(list(groups.values()))
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(1, len(matrices), figsize=(WIDTH, 4.4), squeeze=False, layout="constrained")
+        for axis, (name, matrix) in zip(axes[0], matrices.items()):
+            image = axis.imshow(matrix, cmap="cividis", vmin=-limit, vmax=limit)
+            for end in ends[:-1]:
+                axis.axhline(end - 0.5, color="white", linewidth=1.5)
+                axis.axvline(end - 0.5, color="white", linewidth=1.5)
+            middles = [end - size / 2 - 0.5 for end, size in zip(ends, groups.values())]
+            axis.set(xticks=middles, xticklabels=list(groups), xlabel="sound", yticks=middles, title=name)
+            axis.set_yticklabels(list(groups), rotation=90, va="center")
+            axis.tick_params(length=0)
+        axes[0, 0].set_ylabel("picture")
+        figure.colorbar(image, ax=axes, label="cosine similarity", orientation="horizontal", shrink=0.6, aspect=30)
         return _finish(figure, title)
 
 

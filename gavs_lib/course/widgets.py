@@ -318,6 +318,55 @@ def ear_explorer(
     return _box(draw, player, clip=clip, ear=ear, second=second)
 
 
+def clip_browser(
+    names: Sequence[str],
+    frames: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    truth: np.ndarray,
+    sounds: Sequence[np.ndarray],
+    sample_rate: int,
+) -> ipywidgets.VBox:
+    """Choose a clip by its class, and a second; hear it, and see each model's mask beside the truth.
+
+    The static twin is `plots.contact_sheet`, which shows several clips at once.
+
+    Args:
+        names: N classes; clips of one class are counted, and all of them sorted by name.
+        frames: [N, T, H, W, 3] uint8 RGB.
+        masks: model -> [N, T, H, W] bool.
+        truth: [N, T, H, W] bool.
+        sounds: N waveforms [samples].
+        sample_rate: in Hz.
+
+    Returns:
+        A box with the attributes `clip` (Dropdown), `second` (IntSlider), `sound` (Audio) and `picture` (Image).
+
+    Raises:
+        ValueError: names, frames, masks, truth and sounds differ in number.
+    """
+    counts = {"names": len(names), "frames": len(frames), "truth": len(truth), "sounds": len(sounds)}
+    counts |= {f"masks of {model}": len(each) for model, each in masks.items()}
+    if len(set(counts.values())) != 1:
+        raise ValueError(f"expected one of each for every clip; found {counts}.")
+    order = sorted(range(len(names)), key=lambda i: (names[i], i))
+    options = [(f"{names[i]} {1 + list(names[:i]).count(names[i])}", i) for i in order]
+    clip = ipywidgets.Dropdown(options=options, value=order[0], description="clip")
+    second = ipywidgets.IntSlider(value=0, min=0, max=frames.shape[1] - 1, description="second")
+    player = ipywidgets.Audio(value=_wav(sounds[order[0]], sample_rate), format="wav", autoplay=False, loop=False)
+
+    def draw() -> Figure:
+        i, t = clip.value, second.value
+        shown = {model: plots.overlay(frames[i, t], each[i, t]) for model, each in masks.items()}
+        shown["truth"] = plots.overlay(frames[i, t], truth[i, t])
+        return plots.pictures(shown, f"second {t}: the {names[i]} plays")
+
+    def play(change: dict) -> None:
+        player.value = _wav(sounds[change["new"]], sample_rate)
+
+    clip.observe(play, names="value")
+    return _box(draw, player, clip=clip, second=second)
+
+
 def _box(
     draw: Callable[[], Figure], sound: ipywidgets.Audio | None = None, **controls: ipywidgets.Widget
 ) -> ipywidgets.VBox:
