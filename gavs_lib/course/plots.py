@@ -1002,7 +1002,7 @@ def class_grid(
     columns: Sequence[str],
     title: str,
 ) -> Figure:
-    """A table of pictures, each in a frame that tells its class's role: green trains, pink chooses, black tests.
+    """A table of pictures, each in a frame that tells the role of its class.
 
     Args:
         images: rows x columns of pictures [H, W, 3].
@@ -1145,7 +1145,7 @@ def class_similarities(matrices: Mapping[str, np.ndarray], groups: Mapping[str, 
     limit = max(float(np.abs(matrix).max()) for matrix in matrices.values())
     ends = np.cumsum(list(groups.values()))
     with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(1, len(matrices), figsize=(WIDTH, 4.4), squeeze=False, layout="constrained")
+        figure, axes = plt.subplots(1, len(matrices), figsize=(WIDTH, 4.7), squeeze=False, layout="constrained")
         for axis, (name, matrix) in zip(axes[0], matrices.items()):
             image = axis.imshow(matrix, cmap="cividis", vmin=-limit, vmax=limit)
             for end in ends[:-1]:
