@@ -58,6 +58,16 @@ HARD = pd.DataFrame(
     ],
     columns=["model", "case", "figure", "value", "low", "high"],
 )
+ROLES = [["seen", "unseen"], ["unseen", "seen"]]
+PER_CLASS = pd.DataFrame(
+    [("bell", "GAVS", 0.8, 0.7, 0.9), ("bell", "rival", 0.5, 0.5, 0.5), ("car", "GAVS", 0.2, 0.1, 0.4)],
+    columns=["label", "name", "value", "low", "high"],
+)
+NAN = float("nan")
+DIFFERENCES = pd.DataFrame(
+    [("one", "clear", 0.02, 0.01, 0.03), ("one", "open", -0.01, -0.04, 0.01), ("two", "missing", NAN, NAN, NAN)],
+    columns=["group", "name", "value", "low", "high"],
+)
 KEPT = {"cue": True, "noise": False, "audio": True}
 FIGURES = {
     "clip_sheet": lambda: plots.clip_sheet(FRAMES, {"picture": None, "GAVS": MASKS}, "a clip", truth=MASKS),
@@ -89,6 +99,12 @@ FIGURES = {
     ),
     "rule_or_table": lambda: plots.rule_or_table(EARS, "rule or table"),
     "hard_cases": lambda: plots.hard_cases(HARD, "hard cases"),
+    "class_grid": lambda: plots.class_grid(
+        [FRAMES[:2], FRAMES[2:4]], ROLES, ["bell", "car"], ["small", "large"], "roles"
+    ),
+    "by_class": lambda: plots.by_class(PER_CLASS, "classes"),
+    "differences": lambda: plots.differences(DIFFERENCES, "differences"),
+    "class_similarities": lambda: plots.class_similarities({"before": np.eye(5)}, {"seen": 3, "unseen": 2}, "cues"),
     "architecture": lambda: plots.architecture("GAVS"),
 }
 
@@ -346,3 +362,47 @@ def test_hard_cases_refuse_what_they_cannot_place():
         plots.hard_cases(HARD[HARD["figure"] == "miou"], "hard cases")
     with pytest.raises(ValueError, match="has 7 models; expected one to six"):
         plots.hard_cases(pd.concat([HARD.assign(model=str(i)) for i in range(7)]), "hard cases")
+
+
+def test_the_frame_of_a_class_tells_its_role():
+    figure = plots.class_grid([FRAMES[:2], FRAMES[2:4]], ROLES, ["bell", "car"], ["small", "large"], "roles")
+    green = to_rgb(plots.TRAINED)
+    frames = [axis.spines["left"].get_edgecolor()[:3] for axis in figure.axes]
+    assert [color == green for color in frames] == [True, False, False, True]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["seen", "unseen"]
+    with pytest.raises(ValueError, match="expected one size and at most three roles"):
+        plots.class_grid([FRAMES[:2]], ROLES, ["bell"], ["small", "large"], "roles")
+
+
+def test_each_class_has_a_dot_for_each_model_on_its_line():
+    axis = plots.by_class(PER_CLASS, "classes").axes[0]
+    first, second = (container.lines[0] for container in axis.containers)
+    assert list(first.get_xdata()) == [0.8, 0.2] and list(first.get_ydata()) == pytest.approx([-0.13, 0.87])
+    assert list(second.get_xdata()) == [0.5] and list(second.get_ydata()) == pytest.approx([0.13])
+    with pytest.raises(ValueError, match="lacks columns.*high"):
+        plots.by_class(PER_CLASS.drop(columns="high"), "classes")
+
+
+def test_a_difference_is_filled_only_where_its_interval_excludes_zero_and_a_missing_one_says_so():
+    above, below = plots.differences(DIFFERENCES, "differences").axes
+    dots = [line for line in above.lines if line.get_marker() == "o"]
+    assert [float(dot.get_xdata()[0]) for dot in dots] == [2.0, -1.0]
+    assert [dot.get_markerfacecolor() for dot in dots] == [plots.SOUNDING, "white"]
+    assert [text.get_text() for text in below.texts] == ["not yet measured"]
+    assert above.get_xlim() == pytest.approx((-4.4, 4.4))
+    with pytest.raises(ValueError, match="0 rows"):
+        plots.differences(DIFFERENCES[:0], "differences")
+
+
+def test_similarities_of_classes_share_a_scale_and_part_their_groups():
+    figure = plots.class_similarities({"a": np.eye(5), "b": -0.5 * np.eye(5)}, {"seen": 3, "unseen": 2}, "cues")
+    assert [axis.images[0].get_clim() for axis in figure.axes[:2]] == [(-1, 1), (-1, 1)]
+    assert list(figure.axes[0].lines[0].get_ydata()) == [2.5, 2.5]
+    assert list(figure.axes[0].get_xticks()) == [1.0, 3.5]
+    with pytest.raises(ValueError, match=r"a is \[5, 5\]; the groups have 4 classes"):
+        plots.class_similarities({"a": np.eye(5)}, {"seen": 3, "unseen": 1}, "cues")
+
+
+def test_lines_may_go_below_zero():
+    assert plots.lines({"one": [-1, 1]}, "cosines").axes[0].get_ylim()[0] == 0
+    assert plots.lines({"one": [-1, 1]}, "cosines", bottom=None).axes[0].get_ylim()[0] < -1

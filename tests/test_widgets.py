@@ -58,6 +58,11 @@ def surgery() -> ipywidgets.VBox:
     return widgets.prompt_surgery(FRAMES, masks, ["cue", "noise", "audio"], TRUTH[0])
 
 
+def browser() -> ipywidgets.VBox:
+    frames, names = np.stack([FRAMES, FRAMES[::-1], FRAMES]), ["drum", "bell", "drum"]
+    return widgets.clip_browser(names, frames, {"GAVS": TRUTH, "deaf twin": TRUTH[[0, 0, 0]]}, TRUTH, SOUNDS, 16000)
+
+
 def desk() -> ipywidgets.VBox:
     def play(levels):
         return sum(level * sound for level, sound in zip(levels, SOUNDS)), TRUTH[np.array(levels) > 0.3].any(0)
@@ -135,7 +140,19 @@ def test_a_choice_of_parts_without_masks_is_named():
         widgets.prompt_surgery(FRAMES, {(True, True): TRUTH[0], (True, False): TRUTH[0]}, ["cue", "audio"], TRUTH[0])
 
 
-@pytest.mark.parametrize("make", [player, explorer, places, surgery, desk])
+def test_the_browser_counts_the_clips_of_a_class_and_plays_the_chosen_one():
+    box = browser()
+    assert box.clip.options == (("bell 1", 1), ("drum 1", 0), ("drum 2", 2))
+    first, shown = box.sound.value, box.picture.value
+    box.clip.value = 2
+    assert box.sound.value != first and box.picture.value != shown
+    wave, rate = soundfile.read(io.BytesIO(box.sound.value))
+    assert rate == 16000 and wave[0] == pytest.approx(0.3, abs=1e-3)
+    with pytest.raises(ValueError, match="one of each for every clip; found .*'sounds': 2"):
+        widgets.clip_browser(NAMES, np.stack([FRAMES] * 3), {"GAVS": TRUTH}, TRUTH, SOUNDS[:2], 16000)
+
+
+@pytest.mark.parametrize("make", [player, explorer, places, surgery, desk, browser])
 def test_a_widget_answers_within_300_milliseconds(make):
     box = make()
     taken = []
@@ -146,7 +163,7 @@ def test_a_widget_answers_within_300_milliseconds(make):
     assert statistics.median(taken) < ANSWER_SECONDS
 
 
-@pytest.mark.parametrize("make", [player, explorer, places, surgery, desk])
+@pytest.mark.parametrize("make", [player, explorer, places, surgery, desk, browser])
 def test_making_a_widget_again_leaves_no_figure_and_shares_nothing(make):
     before = plt.get_fignums()
     first, second = make(), make()
@@ -157,7 +174,7 @@ def test_making_a_widget_again_leaves_no_figure_and_shares_nothing(make):
     assert plt.get_fignums() == before
 
 
-@pytest.mark.parametrize("make", [player, explorer, places, surgery, desk])
+@pytest.mark.parametrize("make", [player, explorer, places, surgery, desk, browser])
 def test_every_control_is_one_that_the_keyboard_reaches_and_says_what_it_is(make):
     box = make()
     used = [child for child in box.children if not isinstance(child, ipywidgets.Image | ipywidgets.Audio)]
