@@ -423,7 +423,7 @@ assert steps_up["trained, unseen"] > 0.1, "after training the order must reach c
 # **What we see.** The semantic loss was computed on seen classes only, and on crowded pictures. That its order appears in the unseen block shows where it comes from: both encoders represent a toy as a sum of factors, and a map that is right for the seen sums is right for new ones. Whether the *mask* needs this cue is another question; notebook 03 takes it out of the prompt.
 #
 # ## 6. Many trainings: is GAVS ahead?
-# One trained model of each kind says little about the kind: another seed or another choice of unseen classes gives another score. The laboratory (`python -m gavs_lib.lab.grid`) trains every variant in several rotations with several seeds, each a *unit* (rotation, seed), and records what every clip scored. The paper's claim for AVS-V3 is that GAVS is ahead of each fusion baseline on unseen classes. We test the same claim here.
+# One trained model of each kind says little about the kind: another seed or another choice of unseen classes gives another score. The laboratory (`python -m gavs_lib.lab.grid`) trains every variant in several rotations with several seeds, each a *unit* (rotation, seed), and records what every clip scored. The paper's claim for AVS-V3 is that GAVS is ahead of each fusion baseline on unseen classes. For VGG-SS it claims the same. We test it here.
 #
 # **Pairs.** Two models are compared within a unit, clip by clip, because clips differ far more than models do; then the differences are averaged. The interval comes from a bootstrap that draws rotations, seeds and clips anew. A tiny example with a known answer:
 
@@ -459,9 +459,9 @@ for variant, name in VARIANTS.items():
     print(f"{name}: {units.get(variant, 0)} trainings (rotation, seed)")
 
 # %% [markdown]
-# First each model for itself, mean and standard deviation over its units, beside what the paper prints. **The paper's column is from real data** (AVS-V3 and VGG-SS, 0-shot) and official encoders, and is not to be compared with ours line by line; what may be compared is the *order*. "AVSBench" in the paper is the method that our TPAVI is built after. As long as trainings are missing, means of different lines may rest on different units; the pairs below do not have this weakness.
+# First each model for itself, mean and standard deviation over its units, beside what the paper prints. **The paper's columns are from real data** (AVS-V3 and VGG-SS, 0-shot) and official encoders, and are not to be compared with ours line by line; what may be compared is the *order*. "AVSBench" in the paper is the method that our TPAVI is built after. As long as trainings are missing, means of different lines may rest on different units; the pairs below do not have this weakness.
 
-# %% tags=["report"]
+# %%
 of_v3 = paper_table("gavs", 2).query("setting == '0-shot' and metric == 'mIoU'").set_index("method")["value"]
 of_vggss = paper_table("gavs", 3).query("setting == 'zero-shot' and metric == 'cIoU'").set_index("method")["value"]
 in_paper = {"GAVS": "GAVS", "SAM-Fusion": "SAM-Fusion", "TPAVI": "AVSBench"}
@@ -486,7 +486,7 @@ for variant, name in VARIANTS.items():
 display(pd.DataFrame(overview).T)
 
 # %% [markdown]
-# The gap from seen to unseen classes, within each unit, so that a good training is not held against a bad one:
+# The gap from seen to unseen classes within each unit, in points:
 
 # %%
 wide = zero_shot.pivot_table(index=["variant", "rotation", "seed"], columns="part", values="value")
