@@ -481,8 +481,8 @@ overview = {}
 for variant, name in VARIANTS.items():
     line = {part: mean_sd(variant, part) for part in ("v1s test", "v1m test", "twin seen", *PARTS)}
     line |= {"units": units.get(variant, 0)}
-    line |= {"paper, real data: V3": of_v3.get(in_paper.get(name), "not printed")}
-    overview[name] = line | {"paper, real data: VGG-SS": of_vggss.get(in_paper.get(name), "not printed")}
+    line |= {"paper, real data: V3 mIoU (%)": of_v3.get(in_paper.get(name), "not printed")}
+    overview[name] = line | {"paper, real data: VGG-SS cIoU (%)": of_vggss.get(in_paper.get(name), "not printed")}
 display(pd.DataFrame(overview).T)
 
 # %% [markdown]
