@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import ipywidgets
 import numpy as np
+import pandas as pd
 import soundfile
 from matplotlib.figure import Figure
 
 from gavs_lib.course import plots
+from gavs_lib.lab.statistics import paired, side_by_side
 
 
 def png(figure: Figure) -> bytes:
@@ -268,6 +270,43 @@ def attention_explorer(
         return plots.attention(frame, list(maps), shown, f"The {names[k]} plays", outline, top)
 
     return _box(draw, layer=layer, voice=voice)
+
+
+def variant_explorer(table: pd.DataFrame, first: str | None = None, second: str | None = None) -> ipywidgets.VBox:
+    """Choose two variants and where they are tested; see their scores clip by clip, and their paired difference.
+
+    The static twin is `plots.clip_by_clip`.
+
+    Args:
+        table: columns variant, classes, rotation, seed and scores (an array of scores by clip), see `lab.statistics`.
+        first, second: the variants at the start; None: the first two of the table.
+
+    Returns:
+        A box with the attributes `first`, `second`, `classes` (Dropdown) and `picture` (Image).
+
+    Raises:
+        ValueError: the table has fewer than two variants, or there is no unit (rotation, seed) that all of them have.
+    """
+    variants = list(dict.fromkeys(table["variant"]))
+    if len(variants) < 2:
+        raise ValueError(f"the table has the variants {variants}; expected two at least, to compare.")
+    units = [set(zip(rows["rotation"], rows["seed"])) for _, rows in table.groupby(["variant", "classes"])]
+    if not set.intersection(*units):
+        raise ValueError("no unit (rotation, seed) is shared by all variants; leave out those that lack the others'.")
+    chosen = {"first": first or variants[0], "second": second or variants[1]}
+    boxes = {
+        name: ipywidgets.Dropdown(options=variants, value=value, description=name) for name, value in chosen.items()
+    }
+    classes = ipywidgets.Dropdown(options=list(dict.fromkeys(table["classes"])), description="classes")
+
+    def draw() -> Figure:
+        names = boxes["first"].value, boxes["second"].value
+        a, b = (table[(table["variant"] == name) & (table["classes"] == classes.value)] for name in names)
+        found = paired(a, b)
+        title = f"{classes.value} classes, trainings of each: {len(found.units)}"
+        return plots.clip_by_clip(*side_by_side(a, b), names, (found.mean, found.low, found.high), title)
+
+    return _box(draw, **boxes, classes=classes)
 
 
 def ear_explorer(

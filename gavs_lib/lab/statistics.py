@@ -142,6 +142,27 @@ def paired(
     )
 
 
+def side_by_side(a: pd.DataFrame, b: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """What both scored on each clip that both were tested on: two arrays [N], units after each other.
+
+    Args:
+        a, b: as in `paired`.
+
+    Raises:
+        ValueError: they share no unit.
+    """
+    first, second = a.set_index(UNIT)["scores"], b.set_index(UNIT)["scores"]
+    shared = first.index.intersection(second.index).sort_values()
+    if shared.empty:
+        raise ValueError("a and b share no unit (rotation, seed), so that nothing can be paired.")
+    both = []
+    for unit in shared:
+        size = min(len(first[unit]), len(second[unit]))
+        both.append(np.stack([first[unit][:size], second[unit][:size]]))
+    both = np.concatenate(both, axis=1)
+    return tuple(both[:, np.isfinite(both).all(axis=0)])
+
+
 def compare(
     table: pd.DataFrame, pairs: Mapping[str, tuple[Mapping[str, object], Mapping[str, object]]], **common: object
 ) -> pd.DataFrame:
