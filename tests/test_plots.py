@@ -66,6 +66,19 @@ PER_CLASS = pd.DataFrame(
 NAN = float("nan")
 DIFFERENCES = pd.DataFrame(
     [("one", "clear", 0.02, 0.01, 0.03), ("one", "open", -0.01, -0.04, 0.01), ("two", "missing", NAN, NAN, NAN)],
+RIVALS = pd.DataFrame(
+    [
+        ("GAVS", "encoder", 27000.0, False),
+        ("GAVS", "prompt", 395000.0, True),
+        ("Audio-SAM", "encoder", 0.0, False),
+        ("Audio-SAM", "prompt", 650.0, True),
+        ("SAM", "encoder", 0.0, False),
+        ("SAM", "prompt", np.nan, False),
+    ],
+    columns=["name", "stage", "trained", "sound"],
+)
+DIFFERENCES = pd.DataFrame(
+    [("seen", "a - b", 1.0, 0.4, 1.6), ("seen", "c - b", 0.1, -0.3, 0.5), ("unseen", "a - b", -2.0, -3.0, -1.0)],
     columns=["group", "name", "value", "low", "high"],
 )
 KEPT = {"cue": True, "noise": False, "audio": True}
@@ -105,6 +118,11 @@ FIGURES = {
     "by_class": lambda: plots.by_class(PER_CLASS, "classes"),
     "differences": lambda: plots.differences(DIFFERENCES, "differences"),
     "class_similarities": lambda: plots.class_similarities({"before": np.eye(5)}, {"seen": 3, "unseen": 2}, "cues"),
+    "rivals": lambda: plots.rivals(RIVALS, "rivals"),
+    "estimates": lambda: plots.estimates(DIFFERENCES, "differences", "points", 0.5, "a margin"),
+    "clip_by_clip": lambda: plots.clip_by_clip(
+        np.array([0.5, 0.9]), np.array([0.4, 0.2]), ("a", "b"), (0.4, 0.1, 0.7), "two"
+    ),
     "architecture": lambda: plots.architecture("GAVS"),
 }
 
@@ -406,3 +424,38 @@ def test_similarities_of_classes_share_a_scale_and_part_their_groups():
 def test_lines_may_go_below_zero():
     assert plots.lines({"one": [-1, 1]}, "cosines").axes[0].get_ylim()[0] == 0
     assert plots.lines({"one": [-1, 1]}, "cosines", bottom=None).axes[0].get_ylim()[0] < -1
+def test_rivals_show_what_trains_where_the_sound_enters_and_their_sums():
+    axis = FIGURES["rivals"]().axes[0]
+    written = [text.get_text() for text in axis.texts]
+    assert written.count("♪") == 2 and written.count("frozen") == 2 and written.count("none") == 1
+    assert {"27 k", "395 k", "422 k", "650"} <= set(written)  # 27 + 395; 650 alone, in its box and as the sum
+    boxes = [patch.get_edgecolor()[:3] for patch in axis.patches]
+    assert boxes[:3] == [to_rgb(plots.TRAINED), to_rgb(plots.TRAINED), to_rgb(plots.FROZEN)]
+    with pytest.raises(ValueError, match="lacks columns.*sound"):
+        plots.rivals(RIVALS.drop(columns="sound"), "rivals")
+    with pytest.raises(ValueError, match="5 rows for 3 models and 2 stages"):
+        plots.rivals(RIVALS[:5], "rivals")
+
+
+def test_an_estimate_is_filled_where_its_interval_lies_on_one_side_of_the_line():
+    seen, unseen = plots.estimates(DIFFERENCES, "differences", "points").axes
+    dots = [line for axis in (seen, unseen) for line in axis.lines if line.get_marker() == "o"]
+    assert [dot.get_markerfacecolor() for dot in dots] == [plots.TRAINED, "white", plots.TRAINED]
+    assert list(seen.lines[0].get_xdata()) == [0, 0] and seen.yaxis_inverted()
+    with pytest.raises(ValueError, match="no row"):
+        plots.estimates(DIFFERENCES[:0], "differences", "points")
+    with pytest.raises(ValueError, match="lacks columns.*low"):
+        plots.estimates(DIFFERENCES.drop(columns="low"), "differences", "points")
+
+
+def test_clip_by_clip_has_the_first_model_upright_and_counts_each_difference():
+    dots, bars = FIGURES["clip_by_clip"]().axes
+    assert dots.collections[0].get_offsets().data.tolist() == [[0.4, 0.5], [0.2, 0.9]]
+    assert dots.get_ylabel() == "a" and "b" in dots.get_xlabel()
+    # 0.5 - 0.4 = 10 points, 0.9 - 0.2 = 70 points; all bars are there, those of no clip without height
+    edges = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars.patches if bar.get_height() == 1]
+    assert any(low <= 10 <= high for low, high in edges) and any(low <= 70 <= high for low, high in edges)
+    assert sum(bar.get_height() == 1 for bar in bars.patches) == 3  # two of them bars, one the interval
+    assert bars.get_title() == "+40.0 [+10.0, +70.0]"
+    with pytest.raises(ValueError, match="found 1 and 2 scores"):
+        plots.clip_by_clip(np.zeros(1), np.zeros(2), ("a", "b"), (0, 0, 0), "two")

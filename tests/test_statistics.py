@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gavs_lib.lab.statistics import compare, paired, scores_of, select, spread
+from gavs_lib.lab.statistics import compare, paired, scores_of, select, side_by_side, spread
 
 
 def rows(units, **columns):
@@ -108,3 +108,12 @@ def test_a_table_of_comparisons_takes_their_number_into_account():
     )
     assert found["clear"].tolist() == [True, False] and found["above"].tolist() == [2, 0]
     assert found["difference"].tolist() == pytest.approx([0.2, 0.0])
+
+
+def test_side_by_side_are_the_clips_that_both_were_tested_on_unit_after_unit():
+    a = rows({(1, 0): [0.4, 0.6], (0, 0): [0.9, np.nan, 0.7, 0.3]})
+    b = rows({(0, 0): [0.8, 0.6, 0.1], (1, 0): [np.nan, 0.2], (2, 0): [0.0]})
+    first, second = side_by_side(a, b)
+    assert first.tolist() == [0.9, 0.7, 0.6] and second.tolist() == [0.8, 0.1, 0.2]
+    with pytest.raises(ValueError, match="share no unit"):
+        side_by_side(a, rows({(3, 0): [0.1]}))

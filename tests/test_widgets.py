@@ -8,6 +8,7 @@ import time
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
@@ -287,3 +288,32 @@ def test_the_ear_explorer_plays_the_clip_and_shows_what_the_pure_function_draws(
 def test_the_ear_explorer_wants_a_reading_of_each_factor_in_each_second():
     with pytest.raises(ValueError, match=r"'here': \(3, 5, 4\).*expected 3 sounds and \[3, 5, 2\]"):
         widgets.ear_explorer(NAMES, SOUNDS, 16000, READINGS, HEARD, ["bell", "car"])
+
+
+def variants() -> pd.DataFrame:
+    rows = [
+        (variant, classes, 0, seed, np.clip(level + 0.01 * np.arange(20), 0, 1))
+        for variant, level in (("a", 0.5), ("b", 0.3), ("c", 0.1))
+        for classes in ("seen", "unseen")
+        for seed in (0, 1)
+    ]
+    return pd.DataFrame(rows, columns=["variant", "classes", "rotation", "seed", "scores"])
+
+
+def test_the_variant_explorer_shows_what_the_pure_function_draws():
+    box = widgets.variant_explorer(variants(), "a", "c")
+    box.second.value = "b"
+    box.classes.value = "unseen"
+    one, other = (np.tile(level + 0.01 * np.arange(20), 2) for level in (0.5, 0.3))
+    difference = (0.2, 0.2, 0.2)
+    drawn = plots.clip_by_clip(one, other, ("a", "b"), difference, "unseen classes, trainings of each: 2")
+    assert box.picture.value == widgets.png(drawn)
+    assert all(isinstance(control, ipywidgets.Dropdown) for control in (box.first, box.second, box.classes))
+
+
+def test_the_variant_explorer_wants_two_variants_with_a_training_in_common():
+    with pytest.raises(ValueError, match=r"variants \['a'\]; expected two"):
+        widgets.variant_explorer(variants().query("variant == 'a'"))
+    apart = variants().query("(variant == 'a' and seed == 0) or (variant == 'b' and seed == 1)")
+    with pytest.raises(ValueError, match="no unit .* is shared"):
+        widgets.variant_explorer(apart)
