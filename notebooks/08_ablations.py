@@ -19,7 +19,7 @@
 # %% tags=["parameters"]
 results: str = ""  # a table that gavs_lib.lab.grid wrote; "": the recorded one
 test_clips: int = 20  # fresh clips of seen classes, and as many of unseen ones, that live models are measured on
-oracle_clips: int = 5  # on which somebody who knows the truth picks SAM's best mask (slow)
+oracle_clips: int = 8  # on which somebody who knows the truth picks SAM's best mask (slow)
 batches: int = 40  # random batches of eight clips in which the semantic loss is computed
 train_clips: int = 96  # clips that the two live trainings see
 val_clips: int = 6  # to choose their best epoch with
@@ -151,7 +151,7 @@ assert outside <= set(reasons), f"more than a factor of two from GAVS, without a
 # %% [markdown]
 # (AV-fusion shares the trials of SAM-Fusion. A model with no trial or fewer than GAVS is one whose settings are still GAVS's: read its scores as a lower bound.)
 #
-# **A bound from above.** What could *any* prompt reach? SAM can be asked for all masks it finds in a picture; somebody who knows the truth then picks the best of them in each frame. **We expect** this oracle above all models, since its masks are SAM's best, and it cannot mishear.
+# **A bound from above.** What could *any* prompt reach? SAM can be asked for all masks it finds in a picture; somebody who knows the truth then picks the best of them in each frame. **We expect** this oracle above the models: it cannot mishear. It is a bound for SAM as it is; where SAM offers no good mask at all (a toy half hidden, or of its floor's colour), adapters may still draw a better one.
 
 # %%
 sam = build_sam("mini", "shipped")
@@ -169,7 +169,7 @@ for name, (values, kind) in few_clips.items():
     rows.append(dict(group="one toy sounds", name=name, kind=kind, value=values.mean(), low=low, high=high))
 display(plots.scores(pd.DataFrame(rows), f"Shipped models and SAM's own ceiling, {oracle_clips} clips"))
 oracle, by_ear = few_clips["SAM, best mask picked"][0], few_clips["GAVS"][0]
-assert oracle.mean() > 0.6, "among SAM's own masks there is a good one: SAM is not what limits the models"
+assert oracle.mean() > 0.5, "among SAM's own masks there is a good one: SAM is not what limits the models"
 assert by_ear.mean() > 0.3, "the shipped GAVS finds it by ear in most clips"
 
 # %% [markdown]
@@ -384,7 +384,7 @@ print("Of the way from cues that say nothing to the sound itself:")
 print(f"  the trained cue has gone {gained / room:.0%}, a full list of the toys' voices would go {listing / room:.0%}")
 
 # %% [markdown]
-# **How to read it.** Measure a loss by what can be reached, from both ends. Below, cues that say nothing do not lie *at* the margin but above it, so a cue that has come down to the margin has learned something. Above, no cue that is made of the picture alone gets to the sound itself: two clips that show the same toys, of which different ones sound, *must* cost $2m$ together (notebook 03, quiz 3). Between the two, the trained cue has gone its part of the way; the mask needs none of it (section 6 of notebook 03). What a training does with this loss, epoch by epoch, is in the lowest panel of section 6's curves, with the margin as a line.
+# **How to read it.** Measure a loss by what can be reached, from both ends. At the one end, cues that say nothing do not lie *at* the margin but above it, so a cue that has come down to the margin has learned something. At the other end, no cue that is made of the picture alone gets to the sound itself: two clips that show the same toys, of which different ones sound, *must* cost $2m$ together (notebook 03, quiz 3). Between the two, the trained cue has gone its part of the way; whether the masks need it is another question, which the recorded variants below answer. What a training does with this loss, epoch by epoch, is in the lowest panel of section 6's curves, with the margin as a line.
 #
 # ### Its settings
 # Recorded variants: without the loss ($\lambda = 0$), with ten times its weight, other margins, clips of one class as each other's negatives (as the paper prints it), and a final ReLU on VGGish (then no number of $F_A$ is negative). Two figures beside the scores: the loss itself as a multiple of its margin, and how often a picture's cue finds a sound of its own class among all validation sounds.

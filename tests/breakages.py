@@ -556,6 +556,61 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
         "ours['GAVS']['mean IoU'] >": "ious['GAVS'] = ious[\"GAVS, other clip's sound\"]",
         'gains["GAVS, other clip\'s sound"].mean()': (
             "found[\"GAVS, other clip's sound\"] = found['GAVS']  # it makes no difference what is played"
+    "08_ablations": {
+        "set(groups) <= ": ("stages['fusion'] = ('fusion',)  # TPAVI's parts are forgotten", "for stage, members in"),
+        "outside <= set(reasons)": (
+            "rival_settings['SAM-Fusion'] = ('sam_fusion', replace(MINI_CONFIG, prompt_hidden=8192))  # a giant",
+            "for stage, members in",
+        ),
+        "oracle.mean() > 0.5": (
+            "build = build_sam\nbuild_sam = lambda name, checkpoint: build(name)  # its weights were never loaded",
+            "sam_oracle(sam, made)",
+        ),
+        "by_ear.mean() > 0.3": (
+            "from gavs_lib.lab.evaluate import silent\n"
+            "prepare = toyshop_features\n"
+            "toyshop_features = lambda *given, **more: (None, silent(prepare(*given, **more)[1], vggish))",
+            "sam_oracle(sam, made)",
+        ),
+        "not stale": (
+            "read_results = lambda path: pd.DataFrame(\n"
+            "    {'variant': ['gavs'], 'rotation': 0, 'shots': 0, 'state': 'best', 'world': 'an older one'}\n"
+            ")"
+        ),
+        "(semantic['all cues alike'] >=": (
+            "loss = semantic_loss\n"
+            "semantic_loss = lambda v, a, m, labels: loss(v, a, 0.5 * m, labels)  # half the margin that is drawn",
+            "values[name].append",
+        ),
+        "semantic['trained cue'].mean() <": ("v = v.mean(dim=0).expand_as(v)  # the cue says nothing", "cue_of = {"),
+        "set(hard['world'])": "read = pd.read_csv\npd.read_csv = lambda path: read(path).assign(world='an older one')",
+        "own_names == plain_names": "live['levelled prompt'].sam.image_encoder.neck.requires_grad_(True)",
+        "own_count - plain_count": "live['levelled prompt'].prompt.level_cue.requires_grad_(False)",
+        "torch.equal(by_own, by_sam)": (
+            "last = live['levelled prompt'].sam.image_encoder.blocks[-1].mlp.adapter\n"
+            "nn.init.normal_(last.up.weight)  # an adapter that does not start as nothing"
+        ),
+        "loud_before['levelled prompt'] >": (
+            "nn.init.zeros_(live['levelled prompt'].prompt.level_cue.weight)  # brought to silence"
+        ),
+        "epochs[-1]['segmentation'] <": (
+            "from functools import partial\ntorch.optim.AdamW = partial(torch.optim.AdamW, maximize=True)  # uphill",
+            "history[name] = fit(",
+        ),
+        "all((torch.equal(one, other)": (
+            "load = load_trained  # and forget a part of it\n"
+            "load_trained = lambda path, model: (load(path, model), model.prompt.level_audio.reset_parameters())"
+        ),
+        "'prompt.level_audio.bias is unexpected'": (
+            "load = load_trained  # takes what fits\n"
+            "def load_trained(path, model):\n"
+            "    if isinstance(model.prompt, LevelPrompt):\n"
+            "        load(path, model)"
+        ),
+        "own_table[['seen', 'unseen']]": (
+            "measure = score  # in percent\n"
+            "score = lambda *given, **more: measure(*given, **more).assign(miou=lambda table: 100 * table['miou'])",
+            "rows, live_scores =",
         ),
     },
     "10_your_own_data": {
