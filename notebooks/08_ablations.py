@@ -78,8 +78,8 @@ from gavs_lib.lab.shipped import FROZEN_ENCODER, MINI_CONFIG, MINI_TRAINING, bui
 from gavs_lib.lab.statistics import compare, paired, read_results, side_by_side, spread
 from gavs_lib.lab.toyshop import toyshop_clips, toyshop_features
 from gavs_lib.lab.train import collate, fit, predict_masks
-from gavs_lib.lab.weights import load_trained, save_trained
 from gavs_lib.lab.tune import FEW_SHOT_RATES, RATES
+from gavs_lib.lab.weights import load_trained, save_trained
 from gavs_lib.losses import semantic_loss
 from gavs_lib.prompt import global_average_pool
 from gavs_lib.world.folder import DEFAULT_COUNTS, fingerprint, recipes
