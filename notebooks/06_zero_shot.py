@@ -501,7 +501,7 @@ else:
     print("gap from seen to unseen: not yet measured")
 
 # %% [markdown]
-# Now the claim. To the right of zero GAVS is ahead; a filled orange dot means that the interval excludes zero.
+# Now the claim. To the right of zero GAVS is ahead; a filled green dot means that the interval excludes zero.
 
 
 # %% tags=["report"]
@@ -521,7 +521,8 @@ for part, meaning in PARTS.items():
         row = dict(group=f"unseen classes, {meaning}", name=f"GAVS - {VARIANTS[rival]}", rival=rival, part=part)
         rows.append(row | dict(value=value, low=low, high=high, units=len(found.units) if found else 0))
 comparisons = pd.DataFrame(rows)
-plots.differences(comparisons, "Zero-shot: GAVS against its rivals, in pairs", "difference in mean IoU (points)")
+in_points = comparisons.assign(**{name: 100 * comparisons[name] for name in ("value", "low", "high")})
+plots.estimates(in_points, "Zero-shot: GAVS against its rivals, in pairs", "difference in mean IoU (points)")
 
 
 # %%

@@ -556,6 +556,8 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
         "ours['GAVS']['mean IoU'] >": "ious['GAVS'] = ious[\"GAVS, other clip's sound\"]",
         'gains["GAVS, other clip\'s sound"].mean()': (
             "found[\"GAVS, other clip's sound\"] = found['GAVS']  # it makes no difference what is played"
+        ),
+    },
     "08_ablations": {
         "set(groups) <= ": ("stages['fusion'] = ('fusion',)  # TPAVI's parts are forgotten", "for stage, members in"),
         "outside <= set(reasons)": (

@@ -63,9 +63,6 @@ PER_CLASS = pd.DataFrame(
     [("bell", "GAVS", 0.8, 0.7, 0.9), ("bell", "rival", 0.5, 0.5, 0.5), ("car", "GAVS", 0.2, 0.1, 0.4)],
     columns=["label", "name", "value", "low", "high"],
 )
-NAN = float("nan")
-DIFFERENCES = pd.DataFrame(
-    [("one", "clear", 0.02, 0.01, 0.03), ("one", "open", -0.01, -0.04, 0.01), ("two", "missing", NAN, NAN, NAN)],
 RIVALS = pd.DataFrame(
     [
         ("GAVS", "encoder", 27000.0, False),
@@ -116,7 +113,6 @@ FIGURES = {
         [FRAMES[:2], FRAMES[2:4]], ROLES, ["bell", "car"], ["small", "large"], "roles"
     ),
     "by_class": lambda: plots.by_class(PER_CLASS, "classes"),
-    "differences": lambda: plots.differences(DIFFERENCES, "differences"),
     "class_similarities": lambda: plots.class_similarities({"before": np.eye(5)}, {"seen": 3, "unseen": 2}, "cues"),
     "rivals": lambda: plots.rivals(RIVALS, "rivals"),
     "estimates": lambda: plots.estimates(DIFFERENCES, "differences", "points", 0.5, "a margin"),
@@ -401,17 +397,6 @@ def test_each_class_has_a_dot_for_each_model_on_its_line():
         plots.by_class(PER_CLASS.drop(columns="high"), "classes")
 
 
-def test_a_difference_is_filled_only_where_its_interval_excludes_zero_and_a_missing_one_says_so():
-    above, below = plots.differences(DIFFERENCES, "differences").axes
-    dots = [line for line in above.lines if line.get_marker() == "o"]
-    assert [float(dot.get_xdata()[0]) for dot in dots] == [2.0, -1.0]
-    assert [dot.get_markerfacecolor() for dot in dots] == [plots.SOUNDING, "white"]
-    assert [text.get_text() for text in below.texts] == ["not yet measured"]
-    assert above.get_xlim() == pytest.approx((-4.4, 4.4))
-    with pytest.raises(ValueError, match="0 rows"):
-        plots.differences(DIFFERENCES[:0], "differences")
-
-
 def test_similarities_of_classes_share_a_scale_and_part_their_groups():
     figure = plots.class_similarities({"a": np.eye(5), "b": -0.5 * np.eye(5)}, {"seen": 3, "unseen": 2}, "cues")
     assert [axis.images[0].get_clim() for axis in figure.axes[:2]] == [(-1, 1), (-1, 1)]
@@ -424,6 +409,8 @@ def test_similarities_of_classes_share_a_scale_and_part_their_groups():
 def test_lines_may_go_below_zero():
     assert plots.lines({"one": [-1, 1]}, "cosines").axes[0].get_ylim()[0] == 0
     assert plots.lines({"one": [-1, 1]}, "cosines", bottom=None).axes[0].get_ylim()[0] < -1
+
+
 def test_rivals_show_what_trains_where_the_sound_enters_and_their_sums():
     axis = FIGURES["rivals"]().axes[0]
     written = [text.get_text() for text in axis.texts]
@@ -442,6 +429,8 @@ def test_an_estimate_is_filled_where_its_interval_lies_on_one_side_of_the_line()
     dots = [line for axis in (seen, unseen) for line in axis.lines if line.get_marker() == "o"]
     assert [dot.get_markerfacecolor() for dot in dots] == [plots.TRAINED, "white", plots.TRAINED]
     assert list(seen.lines[0].get_xdata()) == [0, 0] and seen.yaxis_inverted()
+    missing = plots.estimates(DIFFERENCES.assign(value=[np.nan, 0.1, -2.0]), "differences", "points").axes[0]
+    assert [text.get_text() for text in missing.texts] == ["not yet measured"]
     with pytest.raises(ValueError, match="no row"):
         plots.estimates(DIFFERENCES[:0], "differences", "points")
     with pytest.raises(ValueError, match="lacks columns.*low"):

@@ -1079,54 +1079,6 @@ def by_class(table: pd.DataFrame, title: str, xlabel: str = "mean IoU") -> Figur
         return _finish(figure, title)
 
 
-def differences(table: pd.DataFrame, title: str, xlabel: str = "difference in mean IoU (points)") -> Figure:
-    """Differences with their intervals around zero: filled orange where the interval excludes it, hollow where not.
-
-    Args:
-        table: columns group, name, value, low, high, as shares of 1; NaN in value: not yet measured, and so it says.
-        title: of the figure.
-        xlabel: what the values are, in hundredths.
-
-    Raises:
-        ValueError: a column is missing, or there are no rows.
-    """
-    missing = {"group", "name", "value", "low", "high"} - set(table.columns)
-    if missing or table.empty:
-        raise ValueError(f"the table has {len(table)} rows and lacks columns {sorted(missing)}; expected some rows.")
-    groups = list(dict.fromkeys(table["group"]))
-    heights = [len(table[table["group"] == group]) for group in groups]
-    with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(
-            len(groups),
-            1,
-            figsize=(WIDTH, 1.3 + 0.4 * sum(heights) + 0.4 * len(groups)),
-            squeeze=False,
-            sharex=True,
-            height_ratios=heights,
-            layout="constrained",
-        )
-        for axis, group in zip(axes[:, 0], groups):
-            rows = table[table["group"] == group].reset_index(drop=True)
-            axis.axvline(0, color="black", linewidth=1)
-            for y, row in rows.iterrows():
-                if np.isnan(row["value"]):
-                    axis.annotate(
-                        "not yet measured", (0, y), (6, 0), textcoords="offset points", va="center", fontsize=11
-                    )
-                    continue
-                clear = row["low"] > 0 or row["high"] < 0
-                color = SOUNDING if clear else FROZEN
-                value, low, high = 100 * row["value"], 100 * row["low"], 100 * row["high"]
-                axis.plot([low, high], [y, y], color=color)
-                axis.plot(value, y, "o", color=color, markerfacecolor=color if clear else "white", markersize=9)
-            axis.set(yticks=range(len(rows)), yticklabels=rows["name"], ylim=(len(rows) - 0.5, -0.5))
-            axis.set_title(group, loc="left")
-        furthest = 100 * table[["low", "high"]].abs().max().max()
-        reach = 5 if np.isnan(furthest) else 1.1 * max(1.0, furthest)
-        axis.set(xlim=(-reach, reach), xlabel=xlabel)
-        return _finish(figure, title)
-
-
 def class_similarities(matrices: Mapping[str, np.ndarray], groups: Mapping[str, int], title: str) -> Figure:
     """Cosine similarities of classes' pictures (rows) and sounds (columns), one heat map beside the other.
 
@@ -1158,6 +1110,159 @@ def class_similarities(matrices: Mapping[str, np.ndarray], groups: Mapping[str, 
         axes[0, 0].set_ylabel("picture")
         figure.colorbar(image, ax=axes, label="cosine similarity", orientation="horizontal", shrink=0.6, aspect=30)
         return _finish(figure, title)
+
+
+def rivals(table: pd.DataFrame, title: str) -> Figure:
+    """Models as rows of boxes: what stays as it was (grey), what trains (green), and where the sound enters (a note).
+
+    Args:
+        table: columns name, stage, trained (values that train there; 0: frozen; NaN: the model has no such stage),
+            sound (bool: enters here); one row for each model and stage.
+        title: of the figure.
+
+    Raises:
+        ValueError: a column is missing, or a model has not every stage once.
+    """
+    missing = {"name", "stage", "trained", "sound"} - set(table.columns)
+    if missing:
+        raise ValueError(f"the table lacks columns {sorted(missing)}; expected name, stage, trained and sound.")
+    names, stages = list(dict.fromkeys(table["name"])), list(dict.fromkeys(table["stage"]))
+    if table.duplicated(["name", "stage"]).any() or len(table) != len(names) * len(stages):
+        raise ValueError(f"{len(table)} rows for {len(names)} models and {len(stages)} stages; expected one for each.")
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(WIDTH, 1.3 + 0.62 * len(names)), layout="constrained")
+        axis.set(xlim=(-0.5, len(stages) + 0.35), ylim=(len(names) - 0.4, -1.0))
+        axis.axis("off")
+        for column, stage in enumerate([*stages, "all"]):
+            axis.text(column, -0.72, stage, ha="center", va="center", fontsize=12)
+        for line, name in enumerate(names):
+            of_model = table[table["name"] == name]
+            axis.text(-0.62, line, name, ha="right", va="center", fontsize=12)
+            axis.text(len(stages), line, _thousands(of_model["trained"].sum()), ha="center", va="center", fontsize=12)
+            for row in of_model.itertuples():
+                column, color = stages.index(row.stage), TRAINED if row.trained > 0 else FROZEN
+                there = not np.isnan(row.trained)
+                axis.add_patch(
+                    FancyBboxPatch(
+                        (column - 0.36, line - 0.26),
+                        0.72,
+                        0.52,
+                        boxstyle="round,pad=0.04",
+                        facecolor=(*to_rgb(color), 0.28) if there else "none",
+                        edgecolor=color if there else "0.8",
+                        linestyle="-" if there else ":",
+                        linewidth=1.6,
+                    )
+                )
+                told = _thousands(row.trained) if row.trained > 0 else "frozen" if there else "none"
+                shade = "black" if there else "0.5"
+                axis.text(column + 0.1 * row.sound, line, told, ha="center", va="center", fontsize=11, color=shade)
+                if row.sound:
+                    axis.text(
+                        column - 0.3, line, "♪", ha="center", va="center", fontsize=17, color="#B35F00", weight="bold"
+                    )
+        return _finish(figure, title)
+
+
+def estimates(table: pd.DataFrame, title: str, xlabel: str, line: float = 0.0, line_label: str | None = None) -> Figure:
+    """Estimates with their intervals, one panel a group, beside a line that they may lie on either side of.
+
+    Filled and green: the interval lies wholly on one side of the line. Hollow and grey: it does not.
+
+    Args:
+        table: columns group, name, value, low, high; NaN in value: not yet measured, and so it says.
+        title: of the figure.
+        xlabel: what the values are, with their unit.
+        line: where the line stands: 0 for differences.
+        line_label: what it stands for; None: nothing is written.
+
+    Raises:
+        ValueError: a column is missing, or there is no row.
+    """
+    missing = {"group", "name", "value", "low", "high"} - set(table.columns)
+    if missing or table.empty:
+        raise ValueError(
+            f"the table lacks columns {sorted(missing)} or has no row ({len(table)}); expected group, name, value, "
+            "low and high."
+        )
+    groups = list(dict.fromkeys(table["group"]))
+    heights = [len(table[table["group"] == group]) for group in groups]
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            len(groups),
+            1,
+            figsize=(WIDTH, 1.3 + 0.36 * sum(heights) + 0.4 * len(groups)),
+            squeeze=False,
+            sharex=True,
+            height_ratios=[height + 0.4 for height in heights],
+            layout="constrained",
+        )
+        for axis, group, height in zip(axes[:, 0], groups, heights):
+            rows = table[table["group"] == group]
+            axis.axvline(line, color="black", linewidth=1.2, label=line_label)
+            for place, row in enumerate(rows.itertuples()):
+                if np.isnan(row.value):
+                    axis.annotate("not yet measured", (line, place), (6, 0), textcoords="offset points", va="center")
+                    continue
+                clear = row.low > line or row.high < line
+                color = TRAINED if clear else FROZEN
+                axis.plot([row.low, row.high], [place, place], color=color, linewidth=2.2)
+                axis.plot(row.value, place, "o", color=color, markerfacecolor=color if clear else "white", markersize=8)
+            axis.set(yticks=range(height), yticklabels=rows["name"], ylim=(height - 0.5, -0.5))
+            axis.tick_params(left=False)
+            axis.set_title(group, loc="left")
+        axis.set_xlabel(xlabel)
+        if line_label is not None:
+            figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", frameon=False)
+        return _finish(figure, title)
+
+
+def clip_by_clip(
+    first: np.ndarray,
+    second: np.ndarray,
+    names: tuple[str, str],
+    difference: tuple[float, float, float],
+    title: str,
+    xlabel: str = "mean IoU",
+) -> Figure:
+    """Two models on the same clips: a dot a clip (left), and how the differences spread (right).
+
+    Args:
+        first, second: [N] scores, 0-1, of the same clips in the same order.
+        names: of the two.
+        difference: mean of first - second, and the bounds of its interval, drawn as an orange bar.
+        title: of the figure.
+        xlabel: what the scores are.
+
+    Raises:
+        ValueError: the two differ in number, or there are none.
+    """
+    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if first.shape != second.shape or first.size == 0:
+        raise ValueError(f"found {len(first)} and {len(second)} scores; expected one of each for every clip.")
+    mean, low, high = (100 * value for value in difference)
+    with plt.rc_context(_STYLE):
+        figure, (dots, bars) = plt.subplots(1, 2, figsize=(WIDTH, 3.6), layout="constrained")
+        dots.plot([0, 1], [0, 1], color="black", linewidth=1)
+        dots.scatter(second, first, s=22, color=FROZEN, alpha=0.6, linewidths=0)
+        dots.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], aspect="equal")
+        dots.set(xlabel=f"{names[1]}\n({xlabel})", ylabel=names[0])
+        points = 100 * (first - second)
+        most = max(10.0, float(np.abs(points).max()))
+        bars.hist(points, bins=np.linspace(-most, most, 31), color=GUESS)
+        bars.axvline(0, color="black", linewidth=1)
+        bars.axvspan(low, high, color=SOUNDING, alpha=0.45)
+        bars.axvline(mean, color=SOUNDING)
+        bars.set(xlabel="difference (points)", ylabel="clips", yscale="symlog")
+        bars.set_ylim(bottom=0)
+        bars.yaxis.set_major_formatter("{x:g}")
+        bars.set_title(f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]")
+        return _finish(figure, title)
+
+
+def _thousands(number: float) -> str:
+    """131712 -> "132 k"."""
+    return f"{number / 1000:.0f} k" if number >= 1000 else f"{number:.0f}"
 
 
 def _show(axis: Axes, frame: np.ndarray, mask: np.ndarray | None, truth: np.ndarray | None) -> None:
