@@ -504,7 +504,7 @@ else:
 # Now the claim. To the right of zero GAVS is ahead; a filled green dot means that the interval excludes zero.
 
 
-# %% tags=["report"]
+# %%
 def compared(rival: str, part: str):
     """GAVS - rival on one kind of clips, over the units that both have; None if there is none."""
     mine, theirs = (zero_shot[(zero_shot["variant"] == v) & (zero_shot["part"] == part)] for v in ("gavs", rival))
@@ -513,6 +513,7 @@ def compared(rival: str, part: str):
     return paired(mine, theirs, comparisons=(len(VARIANTS) - 1) * len(PARTS))
 
 
+# %% tags=["report"]
 rows = []
 for part, meaning in PARTS.items():
     for rival in list(VARIANTS)[1:]:

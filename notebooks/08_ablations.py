@@ -222,7 +222,7 @@ miou, f_scores = joined("mIoU"), joined("F")
 # The last two columns are the paper's, on real data with official weights, and no yardstick for ours: look at the *order* of rows, not at the figures. `trainings` says on how many seeds a row of ours rests; an empty row has not been trained yet.
 
 # %%
-TABLE_5 = {"a": "audio_sam", "b": "5b fine-tune", "c": "5c AV", "d": "5d VA", "e": "5e ColA"}
+TABLE_5 = {"a": "5a freeze", "b": "5b fine-tune", "c": "5c AV", "d": "5d VA", "e": "5e ColA"}
 TABLE_5 |= {"f": "5f ColA + AV + VA", "g": "5g AV-fusion", "h": "5e ColA", "i": "5i visual adapters", "j": "gavs"}
 table = paper_table("gavs", 5).pivot(index=["row", "method"], columns="metric", values="value").reset_index("method")
 table.columns = ["paper's name", "F (paper, real data)", "mIoU % (paper, real data)"]
@@ -283,7 +283,7 @@ def draw(found: pd.DataFrame, title: str) -> None:
 # The paper reads its table thus: ColA adds to the frozen SAM (e - a), visual adapters add to that (i - h), and the semantic-aware prompt to both (j - i). **We expect** the first two to be harder to see here than there: SAM-mini was pre-trained on this very world, so there is little to adapt to. And of the third, notebook 03 found that in a trained GAVS the cue hardly reaches the token.
 
 # %% tags=["report"]
-steps_up = {"ColA (e - a)": ("5e ColA", "audio_sam"), "+ visual adapters (i - h)": ("5i visual adapters", "5e ColA")}
+steps_up = {"ColA (e - a)": ("5e ColA", "5a freeze"), "+ visual adapters (i - h)": ("5i visual adapters", "5e ColA")}
 steps_up["+ semantic-aware prompt (j - i)"] = ("gavs", "5i visual adapters")
 ladder = ask(steps_up, "Table 5")
 tell(ladder)
