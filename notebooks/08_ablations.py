@@ -98,7 +98,7 @@ vggish = load_vggish("mini").to(device)
 # | Model | How sound enters |
 # |---|---|
 # | **GAVS** | as SAM's prompt: one token made of sound and picture; adapters in encoder and decoder |
-# | **Audio-SAM** | as SAM's prompt, made of sound alone; all of SAM stays as it is (Table 5, row a) |
+# | **Audio-SAM** | as SAM's prompt, made of sound alone; all of SAM stays as it is (in Table 5 this is row a; there it is trained with GAVS's learning rate, here with the one its own trials chose) |
 # | **SAM-Fusion** | into the picture's features, which are scaled and shifted by it; no prompt; GAVS's adapters |
 # | **AV-fusion** | as SAM-Fusion, without visual adapters (our reading of Table 5, row g) |
 # | **AV-SAM** | into the picture's features, of which a prompt is then made; all of SAM stays as it is |
