@@ -558,6 +558,36 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
             "found[\"GAVS, other clip's sound\"] = found['GAVS']  # it makes no difference what is played"
         ),
     },
+    "07_few_shot": {
+        "all((small < large": (
+            "draw = draw_shots\ndraw_shots = lambda n, c, s: {k: draw(n, c, [k], seed=k)[k] for k in s}"
+        ),
+        "drawn == sorted(": "draw = draw_shots\ndraw_shots = lambda n, c, s: draw(n, c, s, seed=1)",
+        "{names[i] for i in lists[max(shots)]} ==": (
+            "draw = draw_shots\ndraw_shots = lambda n, c, s: draw(n, c, s, seed=int(n[0] > n[-1]))  # by order as well"
+        ),
+        "not set(shared_clips) &": "lists[min(shots)].append(next(i for i in range(pool) if i not in first_drawn))",
+        "flags[:, 0].all()": "type(candidates).labelled_first = lambda self, seconds: self  # all seconds",
+        "set(candidates.labels) <= unseen_names": "new = candidates.subset(range(len(new))).labelled_first(1)",
+        "len(new) == len(lists[max(shots)])": "new = new.subset(range(len(new) - 1))",
+        "config == trial.few_shot_config": "Experiment.few_shot_config = property(lambda self: FitConfig())",
+        "logs[most].history[-1]": "logs[control_name].history.pop()  # a control that stopped an epoch early",
+        "loss_after < loss_before": (
+            "load_trained = lambda path, model: [torch.nn.init.normal_(p) for p in model.prompt.parameters()]"
+        ),
+        "set(not_tested) <= set(lists[least])": (
+            "table['by_clip'] = [cell.replace(cell.split()[-1], '-') for cell in table['by_clip']]  # a clip gets lost"
+        ),
+        "apart <= ": "models[f'{least}-shot'] = models['0-shot']",
+        "np.isclose(difference.mean": (
+            "measure = paired\n"
+            "zeros = lambda t: t.assign(scores=[np.nan_to_num(each) for each in t['scores']])  # untested counts as 0\n"
+            "paired = lambda a, b, **more: measure(zeros(a), zeros(b), **more)"
+        ),
+        "masks[most].shape == truth.shape": (
+            "predict = predict_masks\npredict_masks = lambda model, batch: [x[:, ::2] for x in predict(model, batch)]"
+        ),
+    },
     "08_ablations": {
         "set(groups) <= ": ("stages['fusion'] = ('fusion',)  # TPAVI's parts are forgotten", "for stage, members in"),
         "outside <= set(reasons)": (

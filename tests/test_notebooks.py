@@ -87,6 +87,10 @@ def test_every_notebook_runs_from_another_directory_and_leaves_its_figures(execu
     if name == "00_quick_start":
         assert metrics["miou_v1s"] > metrics["miou_v1s_deaf_twin"]
         assert metrics["seconds_to_first_mask"] < 60
+    if name == "07_few_shot":
+        assert metrics["loss_after"] < metrics["loss_before"]
+        assert metrics["library_difference"] < 0.001
+        assert metrics["comparisons_measured"] <= metrics["comparisons"] == len(facts["verdicts"])
     if name == "10_your_own_data":
         assert metrics["film_marked_silence"] < metrics["film_marked"]
         assert metrics["miou_composed_2"] > metrics["miou_composed_2_deaf_twin"]

@@ -78,6 +78,27 @@ DIFFERENCES = pd.DataFrame(
     [("seen", "a - b", 1.0, 0.4, 1.6), ("seen", "c - b", 0.1, -0.3, 0.5), ("unseen", "a - b", -2.0, -3.0, -1.0)],
     columns=["group", "name", "value", "low", "high"],
 )
+SHOTS = pd.DataFrame(
+    [
+        ("here", "GAVS", 0, 0.5, 0.1, False),
+        ("here", "GAVS", 5, 0.7, 0.1, False),
+        ("here", "GAVS", 5, 0.6, np.nan, True),
+        ("paper", "AVSBench", 5, 0.4, np.nan, False),
+        ("paper", "GAVS", 5, 0.6, np.nan, False),
+    ],
+    columns=["panel", "name", "x", "mean", "sd", "control"],
+)
+CHANGES = pd.DataFrame(
+    [("bell", 0.2, 0.6, 0.3), ("car", 0.5, 0.4, 0.5)], columns=["name", "before", "after", "control"]
+)
+VERDICTS = pd.DataFrame(
+    [
+        ("ahead?", "of one", 1.0, 0.5, 1.5, 0.0, "holds"),
+        ("ahead?", "of two", -1.0, -1.5, -0.5, 0.0, "does not hold"),
+        ("learning?", "GAVS", 0.1, -0.5, 0.7, -2.0, "not decided"),
+    ],
+    columns=["group", "name", "value", "low", "high", "bound", "verdict"],
+)
 KEPT = {"cue": True, "noise": False, "audio": True}
 FIGURES = {
     "clip_sheet": lambda: plots.clip_sheet(FRAMES, {"picture": None, "GAVS": MASKS}, "a clip", truth=MASKS),
@@ -119,6 +140,10 @@ FIGURES = {
     "clip_by_clip": lambda: plots.clip_by_clip(
         np.array([0.5, 0.9]), np.array([0.4, 0.2]), ("a", "b"), (0.4, 0.1, 0.7), "two"
     ),
+    "draws": lambda: plots.draws([[1, 3, 0], [1, 3, 0, 0]], ["bell", "car"], "draws"),
+    "bands": lambda: plots.bands(SHOTS, "few shots", "shots"),
+    "changes": lambda: plots.changes(CHANGES, "changes", ["before", "after", "control"]),
+    "verdicts": lambda: plots.verdicts(VERDICTS, "verdicts"),
     "architecture": lambda: plots.architecture("GAVS"),
 }
 
@@ -448,3 +473,46 @@ def test_clip_by_clip_has_the_first_model_upright_and_counts_each_difference():
     assert bars.get_title() == "+40.0 [+10.0, +70.0]"
     with pytest.raises(ValueError, match="found 1 and 2 scores"):
         plots.clip_by_clip(np.zeros(1), np.zeros(2), ("a", "b"), (0, 0, 0), "two")
+
+
+def test_a_draw_shows_each_clip_once_the_first_drawn_deepest_and_the_never_drawn_blue():
+    axis = FIGURES["draws"]().axes[0]
+    by_number = {bars.get_label(): list(bars) for bars in axis.containers}
+    counts = {"a shot from 1-shot on": 2, "a shot from 3-shot on": 2, "tested at any number": 3}
+    assert {name: len(bars) for name, bars in by_number.items()} == counts
+    assert by_number["a shot from 1-shot on"][0].get_facecolor()[:3] == pytest.approx(to_rgb(plots.SOUNDING))
+    assert by_number["tested at any number"][0].get_facecolor()[:3] == pytest.approx(to_rgb(plots.SILENT))
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["bell", "car"]
+    with pytest.raises(ValueError, match="2 rows and 1 names"):
+        plots.draws([[1], [1]], ["bell"], "draws")
+
+
+def test_bands_keep_a_models_colour_in_every_panel_and_dash_its_control():
+    here, paper = FIGURES["bands"]().axes
+    curves = {line.get_label(): line for axis in (here, paper) for line in axis.lines}
+    assert curves["GAVS"].get_ydata().tolist() == [0.5, 0.7]
+    assert curves["GAVS, control"].get_linestyle() == "--" and curves["GAVS"].get_linestyle() == "-"
+    orange = [curves[name].get_color() for name in ("GAVS", "GAVS, control", "_GAVS")]
+    assert orange == [plots.SOUNDING] * 3 and curves["AVSBench"].get_color() == plots.SILENT
+    assert (here.get_title(), paper.get_title()) == ("here", "paper")
+    with pytest.raises(ValueError, match="lacks columns.*control"):
+        plots.bands(SHOTS.drop(columns="control"), "few shots", "shots")
+
+
+def test_changes_point_from_before_to_after_row_by_row():
+    axis = FIGURES["changes"]().axes[0]
+    before, after, control = (dots.get_offsets().data.tolist() for dots in axis.collections[1:])
+    assert before == [[0.2, 0], [0.5, 1]] and after == [[0.6, 0], [0.4, 1]] and control == [[0.3, 0], [0.5, 1]]
+    with pytest.raises(ValueError, match=r"\['before', 'after'\] do not name"):
+        plots.changes(CHANGES, "changes", ["before", "after"])
+
+
+def test_verdicts_stand_at_their_intervals_in_the_colour_of_the_verdict():
+    ahead, learning = FIGURES["verdicts"]().axes
+    assert ahead.get_title("left") == "ahead?" and learning.get_title("left") == "learning?"
+    first, second = ahead.lines[0], ahead.lines[2]
+    assert list(first.get_xdata()) == [0.5, 1.5] and first.get_color() == plots.TRAINED
+    assert list(second.get_xdata()) == [-1.5, -0.5] and second.get_color() == plots.SILENT
+    assert [axis.lines[2 * rows].get_xdata()[0] for axis, rows in ((ahead, 2), (learning, 1))] == [0, -2]
+    with pytest.raises(ValueError, match="has verdicts .*'maybe'"):
+        plots.verdicts(VERDICTS.assign(verdict="maybe"), "verdicts")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gavs_lib.lab.statistics import compare, paired, scores_of, select, side_by_side, spread
+from gavs_lib.lab.statistics import compare, on_shared_clips, paired, scores_of, select, side_by_side, spread
 
 
 def rows(units, **columns):
@@ -117,3 +117,25 @@ def test_side_by_side_are_the_clips_that_both_were_tested_on_unit_after_unit():
     assert first.tolist() == [0.9, 0.7, 0.6] and second.tolist() == [0.8, 0.1, 0.2]
     with pytest.raises(ValueError, match="share no unit"):
         side_by_side(a, rows({(3, 0): [0.1]}))
+
+
+def test_rows_on_shared_clips_count_only_what_every_row_of_their_rotation_was_tested_on():
+    table = pd.concat(
+        [
+            rows({(0, 0): [0.9, 0.5, 0.7, 0.1], (1, 0): [0.4, 0.6]}, shots=0),
+            rows({(0, 0): [np.nan, 0.6, 0.8]}, shots=1),  # a last clip that was not tested is not written
+        ],
+        ignore_index=True,
+    )
+    shared = on_shared_clips(table)
+    assert shared["shots"].tolist() == [0, 0, 1] and shared["n"].tolist() == [2, 2, 2]
+    assert shared["value"].tolist() == pytest.approx([0.6, 0.5, 0.7])  # (0.5 + 0.7) / 2; rotation 1 has all of its own
+    np.testing.assert_array_equal(shared["scores"][0], [np.nan, 0.5, 0.7])
+    assert table["value"].tolist() == pytest.approx([0.55, 0.5, 0.7]), "the table given stays as it is"
+    assert on_shared_clips(table[:0]).empty
+
+
+def test_rows_without_a_shared_clip_are_refused():
+    table = pd.concat([rows({(3, 0): [0.9, np.nan]}), rows({(3, 1): [np.nan, 0.5]})], ignore_index=True)
+    with pytest.raises(ValueError, match="rotation 3: no clip was tested in all 2 rows"):
+        on_shared_clips(table)

@@ -71,6 +71,11 @@ def desk() -> ipywidgets.VBox:
     return widgets.mixing_desk(FRAMES, NAMES, play, 16000, TRUTH)
 
 
+def comparison() -> ipywidgets.VBox:
+    masks = {"0-shot": TRUTH[[1, 2, 0]], "1-shot": TRUTH[[2, 0, 1]], "3-shot": TRUTH}
+    return widgets.before_and_after(NAMES, np.stack([FRAMES] * 3), TRUTH, masks)
+
+
 def test_choosing_a_voice_moves_the_mask_and_changes_the_sound():
     box = player()
     pictures, sounds = {box.picture.value}, {box.sound.value}
@@ -153,7 +158,23 @@ def test_the_browser_counts_the_clips_of_a_class_and_plays_the_chosen_one():
         widgets.clip_browser(NAMES, np.stack([FRAMES] * 3), {"GAVS": TRUTH}, TRUTH, SOUNDS[:2], 16000)
 
 
-@pytest.mark.parametrize("make", [player, explorer, places, surgery, desk, browser])
+def test_before_and_after_shows_the_first_model_the_chosen_one_and_the_truth():
+    box = comparison()
+    assert box.model.options == ("1-shot", "3-shot") and box.model.value == "3-shot"
+    box.clip.value, box.model.value, box.second.value = 1, "1-shot", 4
+    shown = {"0-shot": TRUTH[2, 4], "1-shot": TRUTH[0, 4], "truth": TRUTH[1, 4]}
+    figure = plots.pictures(
+        {name: plots.overlay(FRAMES[4], mask) for name, mask in shown.items()}, f"{NAMES[1]}, second 4"
+    )
+    assert box.picture.value == widgets.png(figure)
+
+
+def test_before_and_after_needs_masks_for_every_clip():
+    with pytest.raises(ValueError, match=r"'after': \(2, 5, 128, 128\)"):
+        widgets.before_and_after(NAMES, np.stack([FRAMES] * 3), TRUTH, {"before": TRUTH, "after": TRUTH[:2]})
+
+
+@pytest.mark.parametrize("make", [player, explorer, places, surgery, desk, browser, comparison])
 def test_a_widget_answers_within_300_milliseconds(make):
     box = make()
     taken = []
@@ -164,7 +185,7 @@ def test_a_widget_answers_within_300_milliseconds(make):
     assert statistics.median(taken) < ANSWER_SECONDS
 
 
-@pytest.mark.parametrize("make", [player, explorer, places, surgery, desk, browser])
+@pytest.mark.parametrize("make", [player, explorer, places, surgery, desk, browser, comparison])
 def test_making_a_widget_again_leaves_no_figure_and_shares_nothing(make):
     before = plt.get_fignums()
     first, second = make(), make()
@@ -175,7 +196,7 @@ def test_making_a_widget_again_leaves_no_figure_and_shares_nothing(make):
     assert plt.get_fignums() == before
 
 
-@pytest.mark.parametrize("make", [player, explorer, places, surgery, desk, browser])
+@pytest.mark.parametrize("make", [player, explorer, places, surgery, desk, browser, comparison])
 def test_every_control_is_one_that_the_keyboard_reaches_and_says_what_it_is(make):
     box = make()
     used = [child for child in box.children if not isinstance(child, ipywidgets.Image | ipywidgets.Audio)]

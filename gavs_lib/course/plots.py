@@ -1265,6 +1265,154 @@ def _thousands(number: float) -> str:
     return f"{number / 1000:.0f} k" if number >= 1000 else f"{number:.0f}"
 
 
+def draws(drawn: Sequence[Sequence[int]], names: Sequence[str], title: str) -> Figure:
+    """Who learns and who is tested: a row a class, a cell a clip in the order of the draw; the earlier, the deeper.
+
+    Args:
+        drawn: for each class and clip the smallest number of shots at which the clip is one of them; 0: never, so that
+            it is tested whatever that number is (blue).
+        names: of the classes.
+        title: of the figure.
+
+    Raises:
+        ValueError: not one name a class.
+    """
+    if len(drawn) != len(names):
+        raise ValueError(f"found {len(drawn)} rows and {len(names)} names; expected one name a row.")
+    numbers = sorted({k for row in drawn for k in row} - {0})
+    orange = np.asarray(to_rgb(SOUNDING))
+    colors = {k: 1 - (1 - orange) * (1 - 0.65 * i / max(1, len(numbers) - 1)) for i, k in enumerate(numbers)}
+    colors |= {0: to_rgb(SILENT)}
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(WIDTH, 1.7 + 0.27 * len(names)), layout="constrained")
+        for k, color in colors.items():
+            places = [(x, y) for y, row in enumerate(drawn) for x, first in enumerate(row) if first == k]
+            x, y = np.asarray(places, dtype=float).reshape(-1, 2).T
+            label = f"a shot from {k}-shot on" if k else "tested at any number"
+            axis.barh(y, 0.9, 0.8, left=x + 0.55, color=color, label=label)
+        axis.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+        axis.set_xlabel("clip of the class, in the order of its hash")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        return _finish(figure, title)
+
+
+def bands(table: pd.DataFrame, title: str, xlabel: str, ylabel: str = "mean IoU") -> Figure:
+    """Curves with bands of one standard deviation, one panel a group; a control is dashed, in its model's colour.
+
+    Args:
+        table: columns panel, name, x, mean, sd (missing: no band) and control (bool); at most six names, and the first
+            is orange.
+        title: of the figure.
+        xlabel, ylabel: of the axes, with units.
+
+    Raises:
+        ValueError: a column is missing, or there are more than six names.
+    """
+    missing = {"panel", "name", "x", "mean", "sd", "control"} - set(table.columns)
+    names = [] if missing else list(dict.fromkeys(table["name"]))
+    if missing or len(names) > 6:
+        raise ValueError(f"the table lacks columns {sorted(missing)} or has {len(names)} names; expected at most six.")
+    marks = ((SOUNDING, "o"), (SILENT, "s"), (TRAINED, "D"), (FROZEN, "^"), ("#CC79A7", "v"), ("#000000", "X"))
+    styles = dict(zip(names, marks))
+    panels = list(dict.fromkeys(table["panel"]))
+    entries = -(-len(table[["name", "control"]].drop_duplicates()) // 2)  # lines of the legend
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            1, len(panels), figsize=(WIDTH, 3.8 + 0.3 * entries), squeeze=False, sharey=True, layout="constrained"
+        )
+        labelled: set = set()
+        for axis, panel in zip(axes[0], panels):
+            for (name, control), rows in table[table["panel"] == panel].groupby(["name", "control"], sort=False):
+                rows, (color, marker) = rows.sort_values("x"), styles[name]
+                x, mean, sd = (rows[column].to_numpy(dtype=float) for column in ("x", "mean", "sd"))
+                label = f"{name}, control" if control else name
+                axis.fill_between(x, mean - sd, mean + sd, color=color, alpha=0.18, linewidth=0)
+                known, dash = "_" if label in labelled else "", "--" if control else "-"
+                axis.plot(x, mean, dash, color=color, marker=marker, label=known + label, alpha=0.6 if control else 1)
+                labelled.add(label)
+            axis.set(xlabel=xlabel, xticks=sorted(set(table["x"])))
+            axis.set_title(panel)
+        axes[0, 0].set_ylabel(ylabel)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        return _finish(figure, title)
+
+
+def changes(table: pd.DataFrame, title: str, names: Sequence[str], xlabel: str = "mean IoU") -> Figure:
+    """What became of each row: a grey dot for before, an arrow to an orange one for after, a blue ring for a control.
+
+    Args:
+        table: columns name, before, after and, optionally, control.
+        title: of the figure.
+        names: what before, after and control are called.
+
+    Raises:
+        ValueError: a column is missing, or a column has no name.
+    """
+    columns = [column for column in ("before", "after", "control") if column in table.columns]
+    missing = {"name", "before", "after"} - set(table.columns)
+    if missing or len(names) != len(columns):
+        raise ValueError(f"the table lacks columns {sorted(missing)}, or {list(names)} do not name {columns}.")
+    places = np.arange(len(table))
+    looks = ({"color": FROZEN}, {"color": SOUNDING}, {"facecolors": "none", "edgecolors": SILENT, "linewidths": 2})
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(WIDTH, 1.8 + 0.3 * len(table)), layout="constrained")
+        axis.hlines(places, table["before"], table["after"], color=SOUNDING, linewidth=2)
+        for column, name, look in zip(columns, names, looks):
+            axis.scatter(table[column], places, s=70, label=name, zorder=3, **look)
+        axis.set(yticks=places, yticklabels=table["name"], ylim=(len(table) - 0.5, -0.5), xlabel=xlabel)
+        figure.legend(loc="outside lower center", ncols=len(columns), frameon=False)
+        return _finish(figure, title)
+
+
+def verdicts(table: pd.DataFrame, title: str, xlabel: str = "difference of mean IoU [points]") -> Figure:
+    """Differences with their intervals, a panel a question: green above its bound, blue below it, grey undecided.
+
+    Args:
+        table: columns group, name, value, low, high, bound (one a group, a vertical line) and verdict ("holds", "does
+            not hold" or "not decided").
+        title: of the figure.
+        xlabel: with units.
+
+    Raises:
+        ValueError: a column is missing, or a verdict unknown.
+    """
+    colors = {"holds": TRAINED, "does not hold": SILENT, "not decided": FROZEN}
+    missing = {"group", "name", "value", "low", "high", "bound", "verdict"} - set(table.columns)
+    unknown = set() if missing else set(table["verdict"]) - set(colors)
+    if missing or unknown:
+        raise ValueError(
+            f"the table lacks columns {sorted(missing)} or has verdicts {sorted(unknown)}; expected group, name, "
+            f"value, low, high, bound and verdict ({', '.join(colors)})."
+        )
+    groups = list(dict.fromkeys(table["group"]))
+    heights = [len(table[table["group"] == group]) for group in groups]
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            len(groups),
+            1,
+            figsize=(WIDTH, 1.6 + 0.28 * sum(heights) + 0.45 * len(groups)),
+            squeeze=False,
+            sharex=True,
+            height_ratios=heights,
+            layout="constrained",
+        )
+        for axis, group in zip(axes[:, 0], groups):
+            rows = table[table["group"] == group].reset_index(drop=True)
+            for row in rows.itertuples():
+                color = colors[row.verdict]
+                axis.plot([row.low, row.high], [row.Index] * 2, color=color, linewidth=3)
+                axis.plot(row.value, row.Index, "o", color=color, markersize=8)
+            axis.axvline(rows["bound"].iloc[0], color="black", linewidth=1)
+            axis.set(yticks=range(len(rows)), yticklabels=rows["name"], ylim=(len(rows) - 0.5, -0.5))
+            axis.set_title(group, loc="left")
+        axis.set_xlabel(xlabel)
+        for verdict, color in colors.items():
+            axis.plot([], [], "o-", color=color, label=verdict)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+        return _finish(figure, title)
+
+
 def _show(axis: Axes, frame: np.ndarray, mask: np.ndarray | None, truth: np.ndarray | None) -> None:
     picture = overlay(frame, mask)
     if truth is not None:

@@ -406,6 +406,45 @@ def clip_browser(
     return _box(draw, player, clip=clip, second=second)
 
 
+def before_and_after(
+    clips: Sequence[str], frames: np.ndarray, truth: np.ndarray, masks: Mapping[str, np.ndarray]
+) -> ipywidgets.VBox:
+    """Choose a clip, a model and a second; see the mask of the first model, that of the chosen one, and the truth.
+
+    The static twin is `plots.pictures`.
+
+    Args:
+        clips: K names of clips.
+        frames: [K, T, H, W, 3] uint8 RGB.
+        truth: [K, T, H, W] bool.
+        masks: model -> [K, T, H, W] bool; the first is "before" and always shown, the others can be chosen.
+
+    Returns:
+        A box with the attributes `clip`, `model` (Dropdown), `second` (IntSlider) and `picture` (Image).
+
+    Raises:
+        ValueError: fewer than two models, or clips, truth or masks do not fit the frames.
+    """
+    expected = np.shape(frames)[:-1]
+    shapes = {"truth": np.shape(truth)} | {name: np.shape(each) for name, each in masks.items()}
+    if set(shapes.values()) != {expected} or len(clips) != expected[0] or len(masks) < 2:
+        raise ValueError(f"found {len(clips)} names and {shapes}; expected two models or more, and {list(expected)}.")
+    before, *others = masks
+    clip = ipywidgets.Dropdown(options=[(name, k) for k, name in enumerate(clips)], value=0, description="clip")
+    model = ipywidgets.Dropdown(options=others, value=others[-1], description="after")
+    second = ipywidgets.IntSlider(value=0, min=0, max=expected[1] - 1, description="second")
+
+    def draw() -> Figure:
+        k, t = clip.value, second.value
+        shown = {before: masks[before], model.value: masks[model.value], "truth": truth}
+        return plots.pictures(
+            {name: plots.overlay(frames[k, t], each[k, t]) for name, each in shown.items()},
+            f"{clips[k]}, second {t}",
+        )
+
+    return _box(draw, clip=clip, model=model, second=second)
+
+
 def _box(
     draw: Callable[[], Figure], sound: ipywidgets.Audio | None = None, **controls: ipywidgets.Widget
 ) -> ipywidgets.VBox:

@@ -100,6 +100,30 @@ def spread(table: pd.DataFrame, by: Sequence[str], units: Sequence[str] = UNIT) 
     return grouped.agg(mean="mean", sd="std", units="count").reset_index()
 
 
+def on_shared_clips(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows with only those clips that all rows of a rotation were tested on: k-shot leaves other clips than 0-shot.
+
+    Args:
+        table: rows of `read_results` of one part, all with scores by clip.
+
+    Returns:
+        The same rows; `scores` is NaN for all other clips, `value` and `n` are of what is left.
+
+    Raises:
+        ValueError: a rotation has no such clip.
+    """
+    kept = []
+    for rotation, rows in table.groupby("rotation", sort=False):
+        size = min(map(len, rows["scores"]))  # clips at the end that were not tested are not written
+        scores = np.stack([each[:size] for each in rows["scores"]])
+        scores[:, np.isnan(scores).any(axis=0)] = np.nan
+        if np.isnan(scores).all():
+            raise ValueError(f"rotation {rotation}: no clip was tested in all {len(rows)} rows.")
+        counted = np.isfinite(scores).sum(axis=1)
+        kept.append(rows.assign(scores=list(scores), value=np.nanmean(scores, axis=1), n=counted))
+    return pd.concat(kept).loc[table.index] if kept else table
+
+
 def paired(
     a: pd.DataFrame, b: pd.DataFrame, comparisons: int = 1, draws: int = 2000, seed: int = 0, level: float = 0.95
 ) -> Difference:
