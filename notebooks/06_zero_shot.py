@@ -501,7 +501,7 @@ else:
     print("gap from seen to unseen: not yet measured")
 
 # %% [markdown]
-# Now the claim. To the right of zero GAVS is ahead; a filled green dot means that the interval excludes zero.
+# Now the claim. To the right of zero GAVS is ahead; a filled dot means that the interval excludes zero: green if GAVS is ahead, blue if the rival is.
 
 
 # %%

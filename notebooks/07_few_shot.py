@@ -530,7 +530,8 @@ measured = verdicts[verdicts["verdict"] != "not yet measured"]
 if measured.empty:
     print("not yet measured")
 else:
-    display(plots.verdicts(measured, "What these trainings say"))
+    shown = measured.assign(line=measured["bound"], decided=measured["verdict"] != "not decided")
+    display(plots.estimates(shown, "What these trainings say", "difference of mean IoU (points)"))
 
 # %%
 for question, rows in verdicts.groupby("group", sort=False):
@@ -543,7 +544,7 @@ print(f"  GAVS minus the best other, points: {(printed.loc['GAVS'] - others.max(
 print(f"  GAVS at 3 shots minus the best other at 5: {printed.loc['GAVS', 3] - others[5].max():+.2f}")
 
 # %% [markdown]
-# **How to read it.** A green line is a claim that holds in the toy shop, a blue one a claim whose contrary holds, and a grey one leaves it open. The thin vertical line is what the interval is held against: 0, or for a match what may be lacking. What the paper found on real data is not refuted by a blue line here, nor confirmed by a green one. The two differ in what matters most for shots:
+# **How to read it.** A green dot is a claim that holds in the toy shop, a blue one a claim whose contrary holds, and a hollow one leaves it open. The thin vertical line is what the interval is held against: 0, or for a match what may be lacking. What the paper found on real data is not refuted by a blue line here, nor confirmed by a green one. The two differ in what matters most for shots:
 #
 # - **What is there to learn.** An unseen toy is a *new combination of known factors*: the model knows other drums, other large toys, other toys of glass. What a large glass drum looks and sounds like can be inferred, so a model that has learned the rule has little left to learn from shots. V3's unseen classes (a guzheng, a harp) are new as a whole, and one example tells more.
 # - **What was known before.** SAM-mini and VGGish-mini met all 36 toys in pre-training, apart from each other. That stands in for what the real ones have met.

@@ -380,7 +380,7 @@ edges = semantic.quantile([0.05, 0.95]).to_numpy()
 rows = [("shipped GAVS", name, semantic[name].mean(), *edges[:, i]) for i, name in enumerate(semantic)]
 by_cue = pd.DataFrame(rows, columns=["group", "name", "value", "low", "high"])
 line = f"margin m = {margin} (bars: nine of ten batches)"
-display(plots.estimates(by_cue, "The semantic loss of eq. 10", "loss", margin, line))
+display(plots.estimates(by_cue.assign(line=margin), "The semantic loss of eq. 10", "loss", line))
 
 # %%
 assert (semantic["all cues alike"] >= margin - 1e-6).all(), "cues that say nothing cannot get below the margin"

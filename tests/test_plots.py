@@ -91,14 +91,6 @@ SHOTS = pd.DataFrame(
 CHANGES = pd.DataFrame(
     [("bell", 0.2, 0.6, 0.3), ("car", 0.5, 0.4, 0.5)], columns=["name", "before", "after", "control"]
 )
-VERDICTS = pd.DataFrame(
-    [
-        ("ahead?", "of one", 1.0, 0.5, 1.5, 0.0, "holds"),
-        ("ahead?", "of two", -1.0, -1.5, -0.5, 0.0, "does not hold"),
-        ("learning?", "GAVS", 0.1, -0.5, 0.7, -2.0, "not decided"),
-    ],
-    columns=["group", "name", "value", "low", "high", "bound", "verdict"],
-)
 KEPT = {"cue": True, "noise": False, "audio": True}
 FIGURES = {
     "clip_sheet": lambda: plots.clip_sheet(FRAMES, {"picture": None, "GAVS": MASKS}, "a clip", truth=MASKS),
@@ -136,14 +128,13 @@ FIGURES = {
     "by_class": lambda: plots.by_class(PER_CLASS, "classes"),
     "class_similarities": lambda: plots.class_similarities({"before": np.eye(5)}, {"seen": 3, "unseen": 2}, "cues"),
     "rivals": lambda: plots.rivals(RIVALS, "rivals"),
-    "estimates": lambda: plots.estimates(DIFFERENCES, "differences", "points", 0.5, "a margin"),
+    "estimates": lambda: plots.estimates(DIFFERENCES.assign(line=0.5), "differences", "points", "a margin"),
     "clip_by_clip": lambda: plots.clip_by_clip(
         np.array([0.5, 0.9]), np.array([0.4, 0.2]), ("a", "b"), (0.4, 0.1, 0.7), "two"
     ),
     "draws": lambda: plots.draws([[1, 3, 0], [1, 3, 0, 0]], ["bell", "car"], "draws"),
     "bands": lambda: plots.bands(SHOTS, "few shots", "shots"),
     "changes": lambda: plots.changes(CHANGES, "changes", ["before", "after", "control"]),
-    "verdicts": lambda: plots.verdicts(VERDICTS, "verdicts"),
     "architecture": lambda: plots.architecture("GAVS"),
 }
 
@@ -452,10 +443,12 @@ def test_rivals_show_what_trains_where_the_sound_enters_and_their_sums():
 def test_an_estimate_is_filled_where_its_interval_lies_on_one_side_of_the_line():
     seen, unseen = plots.estimates(DIFFERENCES, "differences", "points").axes
     dots = [line for axis in (seen, unseen) for line in axis.lines if line.get_marker() == "o"]
-    assert [dot.get_markerfacecolor() for dot in dots] == [plots.TRAINED, "white", plots.TRAINED]
+    assert [dot.get_markerfacecolor() for dot in dots] == [plots.TRAINED, "white", plots.SILENT]
     assert list(seen.lines[0].get_xdata()) == [0, 0] and seen.yaxis_inverted()
     missing = plots.estimates(DIFFERENCES.assign(value=[np.nan, 0.1, -2.0]), "differences", "points").axes[0]
     assert [text.get_text() for text in missing.texts] == ["not yet measured"]
+    few = plots.estimates(DIFFERENCES.assign(decided=False, line=0.2), "differences", "points").axes[0]
+    assert few.lines[2].get_markerfacecolor() == "white" and list(few.lines[0].get_xdata()) == [0.2, 0.2]
     with pytest.raises(ValueError, match="no row"):
         plots.estimates(DIFFERENCES[:0], "differences", "points")
     with pytest.raises(ValueError, match="lacks columns.*low"):
@@ -505,14 +498,3 @@ def test_changes_point_from_before_to_after_row_by_row():
     assert before == [[0.2, 0], [0.5, 1]] and after == [[0.6, 0], [0.4, 1]] and control == [[0.3, 0], [0.5, 1]]
     with pytest.raises(ValueError, match=r"\['before', 'after'\] do not name"):
         plots.changes(CHANGES, "changes", ["before", "after"])
-
-
-def test_verdicts_stand_at_their_intervals_in_the_colour_of_the_verdict():
-    ahead, learning = FIGURES["verdicts"]().axes
-    assert ahead.get_title("left") == "ahead?" and learning.get_title("left") == "learning?"
-    first, second = ahead.lines[0], ahead.lines[2]
-    assert list(first.get_xdata()) == [0.5, 1.5] and first.get_color() == plots.TRAINED
-    assert list(second.get_xdata()) == [-1.5, -0.5] and second.get_color() == plots.SILENT
-    assert [axis.lines[2 * rows].get_xdata()[0] for axis, rows in ((ahead, 2), (learning, 1))] == [0, -2]
-    with pytest.raises(ValueError, match="has verdicts .*'maybe'"):
-        plots.verdicts(VERDICTS.assign(verdict="maybe"), "verdicts")

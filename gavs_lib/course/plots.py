@@ -1164,17 +1164,18 @@ def rivals(table: pd.DataFrame, title: str) -> Figure:
         return _finish(figure, title)
 
 
-def estimates(table: pd.DataFrame, title: str, xlabel: str, line: float = 0.0, line_label: str | None = None) -> Figure:
+def estimates(table: pd.DataFrame, title: str, xlabel: str, line_label: str | None = None) -> Figure:
     """Estimates with their intervals, one panel a group, beside a line that they may lie on either side of.
 
-    Filled and green: the interval lies wholly on one side of the line. Hollow and grey: it does not.
+    Filled: the interval lies wholly on one side of the line, in green above it, in blue below. Hollow and grey: not.
 
     Args:
-        table: columns group, name, value, low, high; NaN in value: not yet measured, and so it says.
+        table: columns group, name, value, low, high; NaN in value: not yet measured, and so it says. With a column
+            line: where a group's line stands, instead of at 0. With a column decided: false for what is drawn hollow
+            wherever its interval lies.
         title: of the figure.
         xlabel: what the values are, with their unit.
-        line: where the line stands: 0 for differences.
-        line_label: what it stands for; None: nothing is written.
+        line_label: what the line stands for; None: nothing is written.
 
     Raises:
         ValueError: a column is missing, or there is no row.
@@ -1185,6 +1186,7 @@ def estimates(table: pd.DataFrame, title: str, xlabel: str, line: float = 0.0, l
             f"the table lacks columns {sorted(missing)} or has no row ({len(table)}); expected group, name, value, "
             "low and high."
         )
+    table = pd.DataFrame({"line": 0.0, "decided": True}, table.index).assign(**table)
     groups = list(dict.fromkeys(table["group"]))
     heights = [len(table[table["group"] == group]) for group in groups]
     with plt.rc_context(_STYLE):
@@ -1199,13 +1201,15 @@ def estimates(table: pd.DataFrame, title: str, xlabel: str, line: float = 0.0, l
         )
         for axis, group, height in zip(axes[:, 0], groups, heights):
             rows = table[table["group"] == group]
-            axis.axvline(line, color="black", linewidth=1.2, label=line_label)
+            axis.axvline(rows["line"].iloc[0], color="black", linewidth=1.2, label=line_label)
             for place, row in enumerate(rows.itertuples()):
                 if np.isnan(row.value):
-                    axis.annotate("not yet measured", (line, place), (6, 0), textcoords="offset points", va="center")
+                    axis.annotate(
+                        "not yet measured", (row.line, place), (6, 0), textcoords="offset points", va="center"
+                    )
                     continue
-                clear = row.low > line or row.high < line
-                color = TRAINED if clear else FROZEN
+                clear = row.decided and (row.low > row.line or row.high < row.line)
+                color = FROZEN if not clear else TRAINED if row.low > row.line else SILENT
                 axis.plot([row.low, row.high], [place, place], color=color, linewidth=2.2)
                 axis.plot(row.value, place, "o", color=color, markerfacecolor=color if clear else "white", markersize=8)
             axis.set(yticks=range(height), yticklabels=rows["name"], ylim=(height - 0.5, -0.5))
@@ -1362,54 +1366,6 @@ def changes(table: pd.DataFrame, title: str, names: Sequence[str], xlabel: str =
             axis.scatter(table[column], places, s=70, label=name, zorder=3, **look)
         axis.set(yticks=places, yticklabels=table["name"], ylim=(len(table) - 0.5, -0.5), xlabel=xlabel)
         figure.legend(loc="outside lower center", ncols=len(columns), frameon=False)
-        return _finish(figure, title)
-
-
-def verdicts(table: pd.DataFrame, title: str, xlabel: str = "difference of mean IoU [points]") -> Figure:
-    """Differences with their intervals, a panel a question: green above its bound, blue below it, grey undecided.
-
-    Args:
-        table: columns group, name, value, low, high, bound (one a group, a vertical line) and verdict ("holds", "does
-            not hold" or "not decided").
-        title: of the figure.
-        xlabel: with units.
-
-    Raises:
-        ValueError: a column is missing, or a verdict unknown.
-    """
-    colors = {"holds": TRAINED, "does not hold": SILENT, "not decided": FROZEN}
-    missing = {"group", "name", "value", "low", "high", "bound", "verdict"} - set(table.columns)
-    unknown = set() if missing else set(table["verdict"]) - set(colors)
-    if missing or unknown:
-        raise ValueError(
-            f"the table lacks columns {sorted(missing)} or has verdicts {sorted(unknown)}; expected group, name, "
-            f"value, low, high, bound and verdict ({', '.join(colors)})."
-        )
-    groups = list(dict.fromkeys(table["group"]))
-    heights = [len(table[table["group"] == group]) for group in groups]
-    with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(
-            len(groups),
-            1,
-            figsize=(WIDTH, 1.6 + 0.28 * sum(heights) + 0.45 * len(groups)),
-            squeeze=False,
-            sharex=True,
-            height_ratios=heights,
-            layout="constrained",
-        )
-        for axis, group in zip(axes[:, 0], groups):
-            rows = table[table["group"] == group].reset_index(drop=True)
-            for row in rows.itertuples():
-                color = colors[row.verdict]
-                axis.plot([row.low, row.high], [row.Index] * 2, color=color, linewidth=3)
-                axis.plot(row.value, row.Index, "o", color=color, markersize=8)
-            axis.axvline(rows["bound"].iloc[0], color="black", linewidth=1)
-            axis.set(yticks=range(len(rows)), yticklabels=rows["name"], ylim=(len(rows) - 0.5, -0.5))
-            axis.set_title(group, loc="left")
-        axis.set_xlabel(xlabel)
-        for verdict, color in colors.items():
-            axis.plot([], [], "o-", color=color, label=verdict)
-        figure.legend(loc="outside lower center", ncols=3, frameon=False)
         return _finish(figure, title)
 
 
