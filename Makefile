@@ -23,7 +23,7 @@ STAMP = $(VENV)/.installed
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX
 
 help:  ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  make run PROFILE=smoke|quick|full NOTEBOOK="00 05" ARGS="-p steps 50"'
 	@echo '  make predict CLIP=file.mp4 WEIGHTS=file.safetensors ARGS="..."'

