@@ -470,6 +470,14 @@ clips_each = int(first_runs.loc[first_runs["figure"] == "miou", "n"].max())
 plots.hard_cases(first_runs[first_runs["classes"] == "unseen"], f"Hard cases, unseen classes, {clips_each} clips each")
 
 # %% [markdown]
+# The picture shows one training of each. Who is fooled by a wrong sound, over all trainings that were measured? In percent of the picture, mean, least and most over seeds:
+
+# %%
+fooled = hard[(hard["figure"] == "false-positive area") & hard["case"].isin(["off-screen", "shuffled"])]
+fooled = fooled.groupby(["case", "classes", "model"])["value"].agg(["mean", "min", "max", "count"])
+display((100 * fooled[["mean", "min", "max"]]).round(1).assign(trainings=fooled["count"]))
+
+# %% [markdown]
 # How much does a difficulty cost, clip by clip, beside the plain case? (Each interval stands for itself here, at 95 %: among many, one in twenty errs.)
 
 # %%
