@@ -150,7 +150,7 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
         "min(toys_shown)": (
             "import gavs_lib.world.folder as folder\n"
             "draw = folder.sample_scene\n"
-            "folder.sample_scene = lambda rng, subset, toys: draw(rng, 'v1s', toys[:1])  # nobody else in the shop"
+            "folder.sample_scene = lambda rng, subset, toys, **how: draw(rng, 'v1s', toys[:1], **how)  # nobody else"
         ),
         "0.2 < 1 - kin['other family']": (
             "import gavs_lib.world.scenes as scenes\nscenes.SAME_FAMILY_SHARE = 0.0  # each family meets others only"
@@ -219,10 +219,11 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
         "(ours['value'] > ours['chance'])": (
             "fingerprint()  # is kept: of the toy shop before the change\n"
             "import gavs_lib.world.scenes as scenes\n"
-            "voice, other = scenes.synthesize, dict(zip(MATERIALS, MATERIALS[1:] + MATERIALS[:1]))\n"
+            "shop, other = scenes.STYLES['shop'], dict(zip(MATERIALS, MATERIALS[1:] + MATERIALS[:1]))\n"
             "def unruly(toy, *how):  # unseen toys sound as if made of something else\n"
-            "    return voice(replace(toy, material=other[toy.material]) if toy in split.unseen_test else toy, *how)\n"
-            "scenes.synthesize = unruly",
+            "    strange = replace(toy, material=other[toy.material]) if toy in split.unseen_test else toy\n"
+            "    return shop.voice(strange, *how)\n"
+            "scenes.STYLES['shop'] = replace(shop, voice=unruly)",
             "heard = [sounds_of",
         ),
         "cut <= unseen": ("ear.embeddings[-1].weight[4:] = 0  # deaf but for four of its numbers", "readers = {"),

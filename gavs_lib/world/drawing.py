@@ -59,7 +59,7 @@ def rotation(angle: float) -> np.ndarray:
     return np.array(((cos, sin), (-sin, cos)))
 
 
-def smooth(points: np.ndarray, closed: bool = True, steps: int = 4) -> np.ndarray:
+def rounded(points: np.ndarray, closed: bool = True, steps: int = 4) -> np.ndarray:
     """A Catmull-Rom curve through the points."""
     if closed:
         p0, p1, p2, p3 = (np.roll(points, shift, axis=0) for shift in (1, 0, -1, -2))

@@ -25,7 +25,7 @@ from gavs_lib.world.drawing import (
     hsv,
     polyline,
     pose,
-    smooth,
+    rounded,
     surface,
     tone_and_seams,
     toned,
@@ -144,7 +144,7 @@ def draw_by(hand: Hand, toy: Toy, rng: np.random.Generator, frame: int = 128) ->
 
 def _bell(rng: np.random.Generator) -> list[Part]:
     waist, lip, flare = rng.uniform(0.38, 0.46), rng.uniform(0.74, 0.84), rng.uniform(0.5, 0.6)
-    profile = smooth(
+    profile = rounded(
         polyline((0.12, -0.72), (0.30, -0.62), (waist - 0.03, -0.4), (waist + 0.03, -0.02), (flare, 0.3), (lip, 0.56)),
         closed=False,
     )
@@ -193,7 +193,7 @@ def _guitar(rng: np.random.Generator) -> list[Part]:
         (0.12, 1.04),
     )
     parts = [
-        Part(smooth(both_sides(right))),
+        Part(rounded(both_sides(right))),
         Part(ellipse(0, 0.32, 0.17, 0.17), -0.75, solid=False, seam=False),
         Part(polyline((-0.24, 0.74), (0.24, 0.74)), -0.6, width=0.1, solid=False, seam=False),
         Part(polyline((-0.1, neck), (0.1, neck), (0.11, 0.2), (-0.11, 0.2)), -0.4),
@@ -213,7 +213,7 @@ def _car(rng: np.random.Generator) -> list[Part]:
     wheel = rng.uniform(0.23, 0.27)
     hood = polyline((nose - 0.2, -0.06), (nose, 0.06), (nose, 0.3), (nose - 0.1, 0.36))
     trunk = polyline((tail + 0.1, 0.36), (tail, 0.3), (tail - 0.02, 0.0), (tail + 0.12, -0.1))
-    body = smooth(np.concatenate((trunk, polyline((0, -0.12)), hood, polyline((0, 0.37)))))
+    body = rounded(np.concatenate((trunk, polyline((0, -0.12)), hood, polyline((0, 0.37)))))
     cabin = polyline((back - 0.12, -0.05), (back + 0.08, roof), (front - 0.12, roof), (front + 0.2, -0.05))
     middle = (back + front) / 2
     parts = [Part(cabin), Part(body)]
@@ -232,13 +232,13 @@ def _car(rng: np.random.Generator) -> list[Part]:
 
 def _bird(rng: np.random.Generator) -> list[Part]:
     plump, head = rng.uniform(0.46, 0.56), rng.uniform(0.29, 0.34)
-    body = smooth(
+    body = rounded(
         polyline(
             (-0.75, 0.02), (-0.3, -plump * 0.55), (0.25, -0.38), (0.58, -0.1), (0.45, 0.3), (0.05, plump), (-0.4, 0.34)
         )
     )
     tail_up = rng.uniform(-0.3, 0.05)
-    wing = smooth(polyline((0.28, -0.12), (0.2, 0.18), (-0.2, 0.26), (-0.62, 0.1), (-0.2, -0.14)))
+    wing = rounded(polyline((0.28, -0.12), (0.2, 0.18), (-0.2, 0.26), (-0.62, 0.1), (-0.2, -0.14)))
     hx, hy = 0.52, -0.42
     parts = []
     for x in (-0.02, 0.2):
@@ -263,11 +263,11 @@ def _bird(rng: np.random.Generator) -> list[Part]:
 
 def _horn(rng: np.random.Generator) -> list[Part]:
     mouth, tube, drop = rng.uniform(0.52, 0.62), 0.1, rng.uniform(0.48, 0.58)
-    flare = smooth(
+    flare = rounded(
         polyline((-0.1, -tube), (0.22, -tube - 0.05), (0.5, -0.24), (0.72, -mouth * 0.72), (0.8, -mouth)), closed=False
     )
     bell = np.concatenate((flare, flare[::-1] * (1, -1)))
-    loop = smooth(
+    loop = rounded(
         polyline((-0.6, 0.0), (-0.74, drop * 0.5), (-0.56, drop), (0.16, drop), (0.32, drop * 0.5), (0.18, 0.0)),
         steps=5,
     )

@@ -7,7 +7,7 @@ van, a chick, a straight horn), ink outlines for shading, hatching for grain, ot
 
 import numpy as np
 
-from gavs_lib.world.drawing import Part, Surface, both_sides, circle, ellipse, hsv, polyline, smooth, toned
+from gavs_lib.world.drawing import Part, Surface, both_sides, circle, ellipse, hsv, polyline, rounded, toned
 from gavs_lib.world.objects import Hand, Toy, draw_by
 
 _INK = np.array((0.13, 0.11, 0.16), np.float32)
@@ -43,7 +43,7 @@ def paper(rng: np.random.Generator, side: int) -> np.ndarray:
 def _bell(rng: np.random.Generator) -> list[Part]:
     """A hand bell: a straight-sided cup under a grip."""
     shoulder, lip, grip = rng.uniform(0.3, 0.4), rng.uniform(0.66, 0.78), rng.uniform(0.35, 0.55)
-    cup = smooth(polyline((0.1, -0.5), (shoulder, -0.42), (shoulder + 0.08, -0.1), (lip - 0.12, 0.42)), closed=False)
+    cup = rounded(polyline((0.1, -0.5), (shoulder, -0.42), (shoulder + 0.08, -0.1), (lip - 0.12, 0.42)), closed=False)
     cup = both_sides(np.concatenate((cup, polyline((lip, 0.64), (0.05, 0.7)))))
     return [
         Part(polyline((0, -0.46), (0, -0.5 - grip)), -0.35, width=0.2),
@@ -58,7 +58,7 @@ def _drum(rng: np.random.Generator) -> list[Part]:
     """A barrel drum with upright staves, its stick lying across the skin."""
     rx, ry, belly, bottom = rng.uniform(0.56, 0.66), rng.uniform(0.17, 0.22), rng.uniform(0.06, 0.14), 0.62
     arc = circle(28)[:15] * (rx, ry)
-    left = smooth(polyline((-rx, bottom), (-rx - belly, 0.1), (-rx, -0.42)), closed=False)
+    left = rounded(polyline((-rx, bottom), (-rx - belly, 0.1), (-rx, -0.42)), closed=False)
     shell = np.concatenate((arc + (0, bottom), left, left[::-1] * (-1, 1)))
     parts = [Part(shell)]
     for place in (-0.6, -0.2, 0.2, 0.6):
@@ -78,7 +78,7 @@ def _drum(rng: np.random.Generator) -> list[Part]:
 def _guitar(rng: np.random.Generator) -> list[Part]:
     """A round-bodied one, a banjo: a disc with a long neck."""
     lower, upper, neck = rng.uniform(0.52, 0.6), rng.uniform(0.4, 0.46), rng.uniform(-0.86, -0.72)
-    body = smooth(
+    body = rounded(
         polyline(
             (-0.1, -0.1),
             (0.1, -0.1),
@@ -107,7 +107,7 @@ def _guitar(rng: np.random.Generator) -> list[Part]:
 def _car(rng: np.random.Generator) -> list[Part]:
     """A van: one box with a sloping front, and large wheels."""
     front, roof, wheel = rng.uniform(0.3, 0.5), rng.uniform(-0.6, -0.5), rng.uniform(0.24, 0.29)
-    body = smooth(
+    body = rounded(
         polyline((-0.92, 0.36), (-0.94, -0.2), (-0.84, roof), (front, roof), (0.78, -0.1), (0.98, 0.02), (0.98, 0.36)),
         steps=3,
     )
@@ -136,7 +136,7 @@ def _bird(rng: np.random.Generator) -> list[Part]:
         Part(polyline((x + head * 0.7, y), (x + head + 0.22, y + 0.12), (x + head * 0.7, y + 0.16)), -0.5),
         Part(ellipse(0, 0.04, 0.66, plump)),
         Part(ellipse(x, y, head, head), seam=False),
-        Part(smooth(polyline((0.2, -0.1), (0.24, 0.16), (-0.14, 0.3), (-0.46, 0.06), (-0.1, -0.12))), -0.35),
+        Part(rounded(polyline((0.2, -0.1), (0.24, 0.16), (-0.14, 0.3), (-0.46, 0.06), (-0.1, -0.12))), -0.35),
         Part(ellipse(x + 0.1, y - 0.06, 0.08, 0.08), -0.95, solid=False, seam=False),
     ]
 
@@ -144,8 +144,8 @@ def _bird(rng: np.random.Generator) -> list[Part]:
 def _horn(rng: np.random.Generator) -> list[Part]:
     """A straight horn with one long coil and three keys."""
     mouth, drop = rng.uniform(0.5, 0.6), rng.uniform(0.34, 0.44)
-    flare = smooth(polyline((-0.2, -0.09), (0.3, -0.12), (0.64, -0.28), (0.9, -mouth)), closed=False)
-    coil = smooth(polyline((-0.5, 0), (-0.62, drop * 0.5), (-0.46, drop), (0.3, drop), (0.44, drop * 0.5), (0.3, 0.0)))
+    flare = rounded(polyline((-0.2, -0.09), (0.3, -0.12), (0.64, -0.28), (0.9, -mouth)), closed=False)
+    coil = rounded(polyline((-0.5, 0), (-0.62, drop * 0.5), (-0.46, drop), (0.3, drop), (0.44, drop * 0.5), (0.3, 0.0)))
     parts = [
         Part(np.concatenate((coil, coil[:2])), -0.2, width=0.13),
         Part(polyline((-0.98, 0), (0.1, 0)), width=0.18),

@@ -36,7 +36,7 @@ from gavs_lib.world.synthesis import (
     play,
     ring_in_body,
     rms,
-    slow_curve,
+    slow_swing,
     spread,
     whole_seconds,
 )
@@ -242,7 +242,7 @@ def _guitar(length, pitch, tempo, material, rng):
 
 def _car(length, pitch, tempo, material, rng):
     """A four-cylinder engine: unequal firings at a slowly wandering rate, throttle swells, and rumble between them."""
-    swell = slow_curve(spread(rng, 1.0, max(4, int(length / SAMPLE_RATE * tempo * 2))), length)
+    swell = slow_swing(spread(rng, 1.0, max(4, int(length / SAMPLE_RATE * tempo * 2))), length)
     rate = pitch * np.exp2(swell * 0.09)
     phase = np.cumsum(rate / (4 * SAMPLE_RATE), dtype=np.float64) + rng.random()  # one turn of the table: four firings
     order = np.arange(1, int(min(TABLE // 4, 4 * HIGHEST_PARTIAL / (pitch * 1.07))) + 1)

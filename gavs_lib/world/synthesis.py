@@ -133,7 +133,7 @@ def look_up(table, phase) -> np.ndarray:
     return table.take((phase * TABLE).astype(np.int64) & (TABLE - 1))
 
 
-def slow_curve(points, length) -> np.ndarray:
+def slow_swing(points, length) -> np.ndarray:
     """A slow curve through evenly spaced points, float32 [length]."""
     return np.interp(np.arange(length, dtype=np.float32), np.linspace(0, length, points.size), points).astype(
         np.float32

@@ -25,7 +25,7 @@ from gavs_lib.world.synthesis import (
     partial_ring,
     play,
     rms,
-    slow_curve,
+    slow_swing,
     spread,
     whole_seconds,
 )
@@ -161,7 +161,7 @@ def _guitar(length, pitch, tempo, material, rng):
 
 def _car(length, pitch, tempo, material, rng):
     """An engine of two cylinders: it limps, and its exhaust puffs louder than it hums."""
-    swell = slow_curve(spread(rng, 1.0, max(4, int(length / SAMPLE_RATE * tempo * 2))), length)
+    swell = slow_swing(spread(rng, 1.0, max(4, int(length / SAMPLE_RATE * tempo * 2))), length)
     phase = np.cumsum(pitch * np.exp2(0.12 * swell) / (2 * SAMPLE_RATE), dtype=np.float64) + rng.random()
     order = np.arange(1, int(min(TABLE // 4, 2 * HIGHEST_PARTIAL / (pitch * 1.09))) + 1)
     firing = order / 2
