@@ -446,12 +446,7 @@ assert example.low <= expected <= example.high and example.high > example.low
 VARIANTS = {"gavs": "GAVS", "sam_fusion": "SAM-Fusion", "audio_sam": "Audio-SAM", "tpavi": "TPAVI"}
 PARTS = {"v1s unseen_test": "one toy sounds", "v1m unseen_test": "several sound", "twin unseen_test": "sketchbook"}
 FIGURES = ["mIoU", "IoU with boxes"]  # the latter in the sketchbook
-COLUMNS = ["variant", "rotation", "seed", "shots", "state", "part", "figure", "value", "scores"]
-try:
-    grid = read_results(results or None)
-except FileNotFoundError:
-    print("No trainings are recorded yet (python -m gavs_lib.lab.grid trains them): all below is 'not yet measured'.")
-    grid = pd.DataFrame(columns=COLUMNS)
+grid = read_results(results or None)
 chosen = (grid["shots"] == 0) & (grid["state"] == "best") & grid["figure"].isin(FIGURES)
 zero_shot = grid[chosen & grid["variant"].isin(list(VARIANTS))]
 units = zero_shot[["variant", "rotation", "seed"]].drop_duplicates().value_counts("variant")

@@ -368,14 +368,7 @@ widgets.before_and_after(titles, frames, truth, masks)
 # %%
 models_of = {"gavs": "GAVS", "sam_fusion": "SAM-Fusion", "audio_sam": "Audio-SAM", "tpavi": "AVSBench (TPAVI)"}
 shot_counts, unseen_part, seen_part = [0, 1, 3, 5], "v1s unseen_test", "v1s test"
-place = ["variant", "rotation", "seed", "shots", "state", "part", "figure"]
-try:
-    recorded = read_results(results or None)
-except FileNotFoundError:
-    if results:
-        raise
-    recorded = pd.DataFrame(columns=[*place, "value", "scores"])
-    print("No training is recorded yet: `python -m gavs_lib.lab.grid`.")
+recorded = read_results(results or None)
 recorded = recorded[recorded["figure"] == "mIoU"]
 trainings = recorded[["variant", "rotation", "seed"]].drop_duplicates()
 display(trainings.groupby("variant").agg(trainings=("seed", "size"), rotations=("rotation", "nunique")))

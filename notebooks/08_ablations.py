@@ -186,13 +186,7 @@ assert by_ear.mean() > 0.3, "the shipped GAVS finds it by ear in most clips"
 # An ablation takes parts away, or adds them one by one. The paper's Table 5 has ten rows, trained and tested on AVSBench V2. Ours are trained on the toy shop (rotation 0, the course's settings). We read the recorded trainings; "seen" are the test clips of `v1s` and `v1m` with classes that trained, "unseen" those with classes that did not, joined clip by clip.
 
 # %%
-try:
-    recorded = read_results(results or None)
-except FileNotFoundError:
-    if results:
-        raise
-    recorded = pd.DataFrame(columns=["variant", "rotation", "seed", "shots", "state", "part", "figure", "value"])
-    recorded = recorded.assign(scores=None, world=None)
+recorded = read_results(results or None)
 stale = set(recorded["world"]) - {fingerprint()}
 assert not stale, f"rows of another toy shop than this one: {stale}; train them again"
 zero_shot = recorded[(recorded["rotation"] == 0) & (recorded["shots"] == 0) & (recorded["state"] == "best")]

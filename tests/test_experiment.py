@@ -10,7 +10,7 @@ import torch
 from gavs_lib.data.shots import draw_shots
 from gavs_lib.lab import experiment as module
 from gavs_lib.lab.evaluate import score, score_boxes
-from gavs_lib.lab.experiment import Bench, Experiment, clip_cues, retrieved, run_experiment
+from gavs_lib.lab.experiment import Bench, Experiment, clip_cues, retrieved
 from gavs_lib.lab.features import extract_features
 from gavs_lib.lab.toyshop import toyshop_features
 from gavs_lib.lab.train import fit
@@ -189,7 +189,7 @@ def test_a_share_of_the_clips_is_nested_and_takes_as_many_steps(tmp_path, monkey
 
 def test_a_deaf_model_hears_the_same_in_training_and_tests_and_has_no_shuffled_control(tmp_path):
     small = dataclasses.replace(SMALL, model="gavs_deaf", shots=(), control=(), pool=20, twin=0)
-    table = run_experiment(small, tmp_path / "work", tmp_path / "cache")
+    table = Bench(small, tmp_path / "work", tmp_path / "cache").train().test().few_shot().table()
     assert not (table["figure"] == "mIoU, shuffled sound").any()
     audio = Bench(small, tmp_path / "work", tmp_path / "cache").features("v1s", "test", 3).audio
     assert torch.equal(audio[0], audio[2])

@@ -237,20 +237,10 @@ def scores(table: pd.DataFrame, title: str, xlabel: str = "mean IoU") -> Figure:
             f"the table lacks columns {sorted(missing)} or has kinds {sorted(unknown)}; expected group, name, value, "
             f"low, high and kind ({', '.join(colors)})."
         )
-    groups = list(dict.fromkeys(table["group"]))
-    heights = [len(table[table["group"] == group]) for group in groups]
     with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(
-            len(groups),
-            1,
-            figsize=(WIDTH, 1.1 + 0.34 * sum(heights) + 0.35 * len(groups)),
-            squeeze=False,
-            sharex=True,
-            height_ratios=heights,
-            layout="constrained",
-        )
-        for axis, group in zip(axes[:, 0], groups):
-            rows = table[table["group"] == group].iloc[::-1]
+        figure, panels = _panels(table)
+        for axis, rows in panels:
+            rows = rows.iloc[::-1]
             below, above = rows["value"] - rows["low"], rows["high"] - rows["value"]
             axis.barh(rows["name"], rows["value"], color=[colors[kind] for kind in rows["kind"]])
             axis.errorbar(
@@ -258,7 +248,6 @@ def scores(table: pd.DataFrame, title: str, xlabel: str = "mean IoU") -> Figure:
             )
             for name, value, high in zip(rows["name"], rows["value"], rows["high"]):
                 axis.text(max(value, high) + 0.02, name, f"{value:.2f}", va="center", fontsize=12)
-            axis.set_title(group, loc="left")
             axis.set_xlim(0, 1.12)
         axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
         axis.set_xlabel(xlabel)
@@ -1187,20 +1176,9 @@ def estimates(table: pd.DataFrame, title: str, xlabel: str, line_label: str | No
             "low and high."
         )
     table = pd.DataFrame({"line": 0.0, "decided": True}, table.index).assign(**table)
-    groups = list(dict.fromkeys(table["group"]))
-    heights = [len(table[table["group"] == group]) for group in groups]
     with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(
-            len(groups),
-            1,
-            figsize=(WIDTH, 1.3 + 0.36 * sum(heights) + 0.4 * len(groups)),
-            squeeze=False,
-            sharex=True,
-            height_ratios=[height + 0.4 for height in heights],
-            layout="constrained",
-        )
-        for axis, group, height in zip(axes[:, 0], groups, heights):
-            rows = table[table["group"] == group]
+        figure, panels = _panels(table)
+        for axis, rows in panels:
             axis.axvline(rows["line"].iloc[0], color="black", linewidth=1.2, label=line_label)
             for place, row in enumerate(rows.itertuples()):
                 if np.isnan(row.value):
@@ -1212,9 +1190,8 @@ def estimates(table: pd.DataFrame, title: str, xlabel: str, line_label: str | No
                 color = FROZEN if not clear else TRAINED if row.low > row.line else SILENT
                 axis.plot([row.low, row.high], [place, place], color=color, linewidth=2.2)
                 axis.plot(row.value, place, "o", color=color, markerfacecolor=color if clear else "white", markersize=8)
-            axis.set(yticks=range(height), yticklabels=rows["name"], ylim=(height - 0.5, -0.5))
+            axis.set(yticks=range(len(rows)), yticklabels=rows["name"], ylim=(len(rows) - 0.5, -0.5))
             axis.tick_params(left=False)
-            axis.set_title(group, loc="left")
         axis.set_xlabel(xlabel)
         if line_label is not None:
             figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", frameon=False)
@@ -1367,6 +1344,24 @@ def changes(table: pd.DataFrame, title: str, names: Sequence[str], xlabel: str =
         axis.set(yticks=places, yticklabels=table["name"], ylim=(len(table) - 0.5, -0.5), xlabel=xlabel)
         figure.legend(loc="outside lower center", ncols=len(columns), frameon=False)
         return _finish(figure, title)
+
+
+def _panels(table: pd.DataFrame) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """A panel for each group of a table, one below the other and as high as its rows need, titled with its name."""
+    parts = dict(tuple(table.groupby("group", sort=False)))
+    heights = [len(rows) for rows in parts.values()]
+    figure, axes = plt.subplots(
+        len(parts),
+        1,
+        figsize=(WIDTH, 1.1 + 0.35 * sum(heights) + 0.37 * len(parts)),
+        squeeze=False,
+        sharex=True,
+        height_ratios=heights,
+        layout="constrained",
+    )
+    for axis, group in zip(axes[:, 0], parts):
+        axis.set_title(group, loc="left")
+    return figure, list(zip(axes[:, 0], parts.values()))
 
 
 def _show(axis: Axes, frame: np.ndarray, mask: np.ndarray | None, truth: np.ndarray | None) -> None:

@@ -27,9 +27,8 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from gavs_lib.course.report import number, write_report
-from gavs_lib.lab.kernels import this_interpreters_kernel
+from gavs_lib.lab.kernels import REPOSITORY, this_interpreters_kernel
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 OWN_PARAMETERS = "quick"
 METRICS_ROOM = 60  # characters of the results table given to a notebook's metrics when the terminal is narrow
 

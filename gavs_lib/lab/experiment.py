@@ -112,15 +112,11 @@ class Experiment:
     @property
     def key(self) -> str:
         """Sixteen hex digits for all that decides the result: settings, defaults included, world and encoders."""
-        return _key(self, fingerprint())
-
-
-def _key(experiment: Experiment, world: str) -> str:
-    parts = dataclasses.asdict(experiment)
-    parts |= {"config": dataclasses.asdict(experiment.model_config), "training": vars(experiment.fit_config)}
-    parts |= {"few_shot": vars(experiment.few_shot_config), "world": world}
-    parts |= {name: sha256(shipped_weights(name)) for name in ("sam_mini", "vggish_mini")}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+        parts = dataclasses.asdict(self)
+        parts |= {"config": dataclasses.asdict(self.model_config), "training": vars(self.fit_config)}
+        parts |= {"few_shot": vars(self.few_shot_config), "world": fingerprint()}
+        parts |= {name: sha256(shipped_weights(name)) for name in ("sam_mini", "vggish_mini")}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _changed(name: str, defaults, changes: Mapping[str, Any]):
@@ -155,20 +151,14 @@ class Bench:
 
     def features(self, subset: str, split: str, count: int, seed: int = 0) -> FeatureSet:
         """The first clips of a part of this rotation; a deaf model's are silent."""
-        counts = {(subset, split): count}
-        rotation = self.experiment.rotation
-        _, features = toyshop_features(counts, self.model, self.vggish, self.cache, rotation, seed, self.progress)
-        return silent(features, self.vggish) if self.deaf else features
+        return self._draw({(subset, split): count}, seed)
 
     def train(self) -> "Bench":
         """Zero-shot: train on seen classes."""
         experiment = self.experiment
         both = {}
         for split, (v1s, v1m) in {"train": experiment.train, "val": experiment.val}.items():
-            parts = {("v1s", split): v1s, ("v1m", split): v1m}
-            rotation = experiment.rotation
-            made = toyshop_features(parts, self.model, self.vggish, self.cache, rotation, progress=self.progress)
-            both[split] = silent(made[1], self.vggish) if self.deaf else made[1]
+            both[split] = self._draw({("v1s", split): v1s, ("v1m", split): v1m})
         config = experiment.fit_config
         if experiment.share < 1:
             steps = config.steps or config.epochs * -(-len(both["train"]) // config.batch_size)
@@ -246,6 +236,11 @@ class Bench:
         """
         return pd.DataFrame(self.rows)
 
+    def _draw(self, counts: dict[tuple[str, str], int], seed: int = 0) -> FeatureSet:
+        rotation = self.experiment.rotation
+        _, features = toyshop_features(counts, self.model, self.vggish, self.cache, rotation, seed, self.progress)
+        return silent(features, self.vggish) if self.deaf else features
+
     def _test_set(self, part: tuple[str, str]) -> FeatureSet:
         if part not in self._tests:
             count = self.experiment.pool if part == ("v1s", "unseen_test") else self.experiment.test
@@ -289,11 +284,6 @@ class Bench:
             thousandths = dict(zip(places, (str(round(1000 * value)) for value in values)))
             row["by_clip"] = " ".join(thousandths.get(i, "-") for i in range(max(places) + 1))
         self.rows.append(row)
-
-
-def run_experiment(experiment: Experiment, work: Path, cache: Path, progress: bool = False) -> pd.DataFrame:
-    """Train, test, and train and test with shots: the rows of `Bench.table`."""
-    return Bench(experiment, work, cache, progress).train().test().few_shot().table()
 
 
 @torch.no_grad()

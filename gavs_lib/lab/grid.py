@@ -11,7 +11,8 @@ The plan is a YAML file (``notebooks/grid/laboratory.yaml``):
 Each training runs ``notebooks/grid/one_training.ipynb`` in a process of its own, and its executed notebook stays as its
 record. A finished one has rows in the results (``data/results/grid.csv``) with the key of its experiment, a hash of all
 settings, of the world and of the encoders, and is skipped; if one of these has changed, it runs again and its old rows
-go. A broken one is named, and the others go on. A killed grid loses nothing but the minutes since the last checkpoint.
+go (all rows of another world, with the first of this one). A broken one is named, and the others go on. A killed grid
+loses nothing but the minutes since the last checkpoint.
 
     python -m gavs_lib.lab.grid --list                     what is finished, missing, outdated
     python -m gavs_lib.lab.grid generalization -j 2        train what is missing of one grid, two at a time
@@ -37,7 +38,7 @@ import yaml
 
 from gavs_lib.lab.experiment import Experiment
 from gavs_lib.lab.kernels import REPOSITORY, this_interpreters_kernel
-from gavs_lib.lab.weights import write_atomically
+from gavs_lib.lab.shipped import record
 from gavs_lib.world.folder import fingerprint
 
 PLAN = REPOSITORY / "notebooks" / "grid" / "laboratory.yaml"
@@ -154,23 +155,12 @@ def run_grid(
         for number, done in enumerate(as_completed(waiting), start=1):
             unit, trouble = waiting[done], done.exception()
             if trouble is None:
-                record(done.result(), results)
+                record(results, done.result(), UNIT)
             else:
                 broken[str(unit)] = str(trouble)
             minutes = (time.monotonic() - begun) / 60
             print(f"[{number}/{len(todo)}, {minutes:.0f} min] {unit}: {trouble or 'finished'}", flush=True)
     return broken
-
-
-def record(rows: pd.DataFrame, results: str | os.PathLike) -> None:
-    """Put a unit's rows into the results, in place of those it has there."""
-    results = Path(results)
-    if results.exists():  # read each time: another process may have added to it meanwhile
-        kept = pd.read_csv(results, dtype={"by_clip": str, "key": str}, keep_default_na=False)
-        same = kept.set_index(UNIT).index.isin(rows.set_index(UNIT).index)
-        rows = pd.concat([kept[~same], rows]).sort_values(UNIT, kind="stable")
-    results.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(results, rows.to_csv(index=False).encode())
 
 
 def verify(unit: Unit, results: str | os.PathLike, work: str | os.PathLike | None = None) -> pd.DataFrame:

@@ -391,7 +391,7 @@ def main(argv: list[str] | None = None) -> None:
             command=command,
         )
         columns = ["model", "seed", "rotation", "classes", "case", "figure", "value", "low", "high", "n"]
-        record(chosen.results, rows[[*columns, "world", "torch", "command"]], ("model", "seed", "rotation"))
+        record(chosen.results, rows[[*columns, "world", "torch", "command"]].round(4), ("model", "seed", "rotation"))
         print(f"{kind}\n{rows[columns[3:]].round(3).to_string(index=False)}", flush=True)
 
 

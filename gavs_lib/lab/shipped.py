@@ -264,9 +264,8 @@ def record(results: Path, rows: pd.DataFrame, run: Sequence[str] = ("model", "se
         run: the columns that tell one run from another.
     """
     run = list(run)
-    rows = rows.round(4)
     if results.exists():  # read each time: another process may have added to it meanwhile
-        kept = pd.read_csv(results)
+        kept = pd.read_csv(results, dtype={"key": str}, keep_default_na=False)
         same = kept.set_index(run).index.isin(rows.set_index(run).index)
         rows = pd.concat([kept[~same & (kept["world"] == rows["world"].iloc[0])], rows])
     write_atomically(results, rows.to_csv(index=False).encode())
@@ -333,13 +332,13 @@ def main(argv: list[str] | None = None) -> None:
     notes = {"world": fingerprint(), "rotation": chosen.rotation, "torch": torch.__version__, "command": command}
 
     guessed = measure_guesses(chosen.work / "cache", rotation=chosen.rotation)
-    record(chosen.results, guessed.assign(model="guess", seed=-1, **notes))
+    record(chosen.results, guessed.round(4).assign(model="guess", seed=-1, **notes))
     for seed in chosen.seeds:
         for kind in chosen.kinds:
             begun = time.monotonic()
             model, vggish = train_shipped(kind, seed, chosen.work, chosen.rotation)
             table = measure(kind, model, vggish, chosen.work / "cache", rotation=chosen.rotation)
-            record(chosen.results, table.assign(model=kind, seed=seed, **notes))
+            record(chosen.results, table.round(4).assign(model=kind, seed=seed, **notes))
             print(f"{kind}, seed {seed}: {time.monotonic() - begun:.0f} s")
             print(table[["subset", "split", "figure", "value", "n"]].round(3).to_string(index=False), flush=True)
             if seed == chosen.seeds[0]:

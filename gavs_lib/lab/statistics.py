@@ -140,30 +140,20 @@ def paired(
     Raises:
         ValueError: a unit occurs twice, they share no unit, or a shared unit has no clip that both were tested on.
     """
-    for name, rows in (("a", a), ("b", b)):
-        if rows.duplicated(UNIT).any():
-            raise ValueError(f"{name} has several rows for a unit (rotation, seed); select one figure, part and state.")
-    first, second = a.set_index(UNIT)["scores"], b.set_index(UNIT)["scores"]
-    shared = first.index.intersection(second.index).sort_values()
-    if shared.empty:
-        raise ValueError("a and b share no unit (rotation, seed), so that nothing can be paired.")
     differences: dict[int, list[np.ndarray]] = {}
-    means = []
-    for rotation, number in shared:
-        one, other = first[rotation, number], second[rotation, number]
-        size = min(len(one), len(other))  # clips at the end that were not tested are not written
-        difference = one[:size] - other[:size]
+    means = {}
+    for (rotation, number), (one, other) in _matched(a, b).items():
+        difference = one - other
         if np.isnan(difference).all():
             raise ValueError(f"rotation {rotation}, seed {number}: no clip was tested by both.")
         differences.setdefault(rotation, []).append(difference)
-        means.append(np.nanmean(difference))
+        means[rotation, number] = np.nanmean(difference)
     confidence = 1 - (1 - level) / comparisons
     drawn = _bootstrap({r: np.stack(_same_length(rows)) for r, rows in differences.items()}, draws, seed)
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     clips = np.mean([np.isfinite(rows).sum(axis=-1).mean() for rows in differences.values()])
-    return Difference(
-        float(np.mean(means)), float(low), float(high), confidence, pd.Series(means, index=shared), float(clips)
-    )
+    units = pd.Series(means).rename_axis(UNIT)
+    return Difference(float(units.mean()), float(low), float(high), confidence, units, float(clips))
 
 
 def side_by_side(a: pd.DataFrame, b: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -173,17 +163,9 @@ def side_by_side(a: pd.DataFrame, b: pd.DataFrame) -> tuple[np.ndarray, np.ndarr
         a, b: as in `paired`.
 
     Raises:
-        ValueError: they share no unit.
+        ValueError: as in `paired`, but that a unit may share no clip.
     """
-    first, second = a.set_index(UNIT)["scores"], b.set_index(UNIT)["scores"]
-    shared = first.index.intersection(second.index).sort_values()
-    if shared.empty:
-        raise ValueError("a and b share no unit (rotation, seed), so that nothing can be paired.")
-    both = []
-    for unit in shared:
-        size = min(len(first[unit]), len(second[unit]))
-        both.append(np.stack([first[unit][:size], second[unit][:size]]))
-    both = np.concatenate(both, axis=1)
+    both = np.concatenate([np.stack(scores) for scores in _matched(a, b).values()], axis=1)
     return tuple(both[:, np.isfinite(both).all(axis=0)])
 
 
@@ -216,6 +198,22 @@ def compare(
             }
         )
     return pd.DataFrame(rows)
+
+
+def _matched(a: pd.DataFrame, b: pd.DataFrame) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]:
+    """For each unit that both have, in order: the scores of a and of b on the same clips, two arrays of one length."""
+    for name, rows in (("a", a), ("b", b)):
+        if rows.duplicated(UNIT).any():
+            raise ValueError(f"{name} has several rows for a unit (rotation, seed); select one figure, part and state.")
+    first, second = a.set_index(UNIT)["scores"], b.set_index(UNIT)["scores"]
+    shared = first.index.intersection(second.index).sort_values()
+    if shared.empty:
+        raise ValueError("a and b share no unit (rotation, seed), so that nothing can be paired.")
+    matched = {}
+    for unit in shared:
+        size = min(len(first[unit]), len(second[unit]))  # clips at the end that were not tested are not written
+        matched[unit] = first[unit][:size], second[unit][:size]
+    return matched
 
 
 def _same_length(rows: list[np.ndarray]) -> list[np.ndarray]:

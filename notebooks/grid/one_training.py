@@ -36,6 +36,7 @@ from IPython.display import display
 
 from gavs_lib.course import plots
 from gavs_lib.lab.experiment import Bench, Experiment
+from gavs_lib.lab.weights import write_atomically
 
 begun = time.perf_counter()
 output = Path(output_dir)
@@ -70,6 +71,5 @@ rows = bench.table()
 display(rows[rows["shots"] > 0].drop(columns="by_clip"))
 
 # %%
-rows.to_csv(output / "rows.csv.part", index=False)
-(output / "rows.csv.part").replace(output / "rows.csv")
+write_atomically(output / "rows.csv", rows.to_csv(index=False).encode())
 print(f"{len(rows)} rows in {(time.perf_counter() - begun) / 60:.1f} minutes")
