@@ -23,7 +23,8 @@ SMALL = Experiment(
     val=(6, 4),
     test=6,
     pool=52,
-    twin=36,
+    twin=72,
+    twin_shots=(1,),
     shots=(1,),
     control=(1,),
     training={"steps": 2, "warmup_steps": 1, "precision": "no"},
@@ -56,6 +57,7 @@ def test_the_key_follows_every_setting_the_defaults_and_the_world(monkeypatch):
         {"few_shot": {"lr": 1e-4}},
         {"pool": 53},
         {"control": ()},
+        {"twin_shots": ()},
     ]
     keys = {dataclasses.replace(SMALL, **change).key for change in changes}
     assert len(keys | {key}) == len(changes) + 1
@@ -145,10 +147,34 @@ def test_the_twin_is_scored_by_its_boxes_for_seen_and_unseen_classes_apart(run):
     scores = score_boxes(bench.model, features)["iou"]
     split = class_split(0)
     for name, toys in (("seen", split.seen), ("unseen_test", split.unseen_test)):
-        row = next(row for row in bench.rows if row["part"] == f"twin {name}")
+        row = next(row for row in bench.rows if row["part"] == f"twin {name}" and row["shots"] == 0)
         expected = [scores[i] for i, clip in enumerate(clips) if clip.a_obj in {toy.name for toy in toys}]
-        assert row["n"] == len(toys) and row["value"] == pytest.approx(np.mean(expected), abs=1e-4)
-        assert [cell != "-" for cell in row["by_clip"].split()].count(True) == len(toys)
+        assert row["n"] == 2 * len(toys) and row["value"] == pytest.approx(np.mean(expected), abs=1e-4)
+        assert [cell != "-" for cell in row["by_clip"].split()].count(True) == 2 * len(toys)
+
+
+def test_on_the_twin_one_entry_of_every_class_trains_with_its_box_and_the_others_test(run):
+    bench, fits = run
+    names = {name: lesson for name, lesson, _, _ in fits}
+    lesson, control = (
+        next(names[name] for name in names if name.startswith(f"twin-{word}")) for word in ("1-shot", "control-1")
+    )
+    assert sorted(lesson.labels) == sorted({clip.a_obj for clip in twin_clips(SMALL.twin)[1]}), "all 36 classes"
+    assert torch.equal(
+        lesson[0]["masks"].bool(),
+        torch.from_numpy(next(clip.masks for clip in twin_clips(SMALL.twin)[1] if clip.uid == lesson.uids[0])).bool(),
+    )
+    assert len(control) == len(lesson) and set(control.labels) <= {toy.name for toy in class_split(0).seen}
+    taught = [row for row in bench.rows if row["part"].startswith("twin") and row["shots"] == 1]
+    assert {(row["part"], row["state"]) for row in taught} == {
+        (f"twin {part}", state) for part in ("seen", "unseen_test") for state in ("last", "control")
+    }
+    shown = {i for i, uid in enumerate(twin.uid for twin in twin_clips(SMALL.twin)[1]) if uid in set(lesson.uids)}
+    for row in taught:
+        cells = row["by_clip"].split()
+        tested = {i for i, cell in enumerate(cells) if cell != "-"}
+        assert len(tested) == row["n"] == {"twin seen": 18, "twin unseen_test": 12}[row["part"]]
+        assert not tested & shown
 
 
 def test_the_semantic_loss_of_the_table_is_the_losses_on_batches_in_order(run):
@@ -188,7 +214,7 @@ def test_a_share_of_the_clips_is_nested_and_takes_as_many_steps(tmp_path, monkey
 
 
 def test_a_deaf_model_hears_the_same_in_training_and_tests_and_has_no_shuffled_control(tmp_path):
-    small = dataclasses.replace(SMALL, model="gavs_deaf", shots=(), control=(), pool=20, twin=0)
+    small = dataclasses.replace(SMALL, model="gavs_deaf", shots=(), control=(), pool=20, twin=0, twin_shots=())
     table = Bench(small, tmp_path / "work", tmp_path / "cache").train().test().few_shot().table()
     assert not (table["figure"] == "mIoU, shuffled sound").any()
     audio = Bench(small, tmp_path / "work", tmp_path / "cache").features("v1s", "test", 3).audio

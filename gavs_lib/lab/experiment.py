@@ -4,10 +4,13 @@
                 seen and on unseen ones
     k-shot      from there ten more epochs on k clips of each unseen class; test on clips that were in no list. A shot
                 is labelled as all v1s training clips are: its first second
+    twin        the same on another data set, the twin of VGG-SS: zero-shot, and k-shot with k entries of every class
+                and boxes for masks (GAVS, Tables 3 and 4)
     control     from there as many steps on as many new clips of *seen* classes: what is gained by training longer
 
 The epoch that is best on seen validation counts (AVS-V3 does the same); of a k-shot training the last one is reported
-too. No test clip chooses anything.
+too. VGG-SS has nothing to validate on, and the toy shop cannot speak for the twin: there the last epoch counts. No test
+clip chooses anything.
 
 A row of the result holds a mean over clips and, in ``by_clip``, what each clip scored, so that two models can be
 compared clip by clip (`lab.statistics`).
@@ -16,7 +19,7 @@ compared clip by clip (`lab.statistics`).
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +38,7 @@ from gavs_lib.lab.features import FeatureSet, extract_features
 from gavs_lib.lab.shipped import MINI_CONFIG, MINI_TRAINING, MODELS, TEST_PARTS, build_model
 from gavs_lib.lab.toyshop import toyshop_features
 from gavs_lib.lab.train import FitConfig, collate, fit
-from gavs_lib.lab.twin import twin_clips
+from gavs_lib.lab.twin import twin_clips, twin_few_shot
 from gavs_lib.lab.weights import load_trained, sha256
 from gavs_lib.losses import clip_average, semantic_loss
 from gavs_lib.vggish import VGGish, load_vggish
@@ -67,6 +70,7 @@ class Experiment:
         test: clips of each test part; of v1s with unseen classes `pool` instead, from which the shots are drawn.
         pool: see `test`.
         twin: entries of VGG-SS's miniature twin (`lab.twin`) to measure on; 0: not measured.
+        twin_shots: values of k at which k entries of every class of the twin train; the control is that of `control`.
     """
 
     model: str = "gavs"
@@ -84,13 +88,14 @@ class Experiment:
     test: int = 80
     pool: int = 140
     twin: int = 252
+    twin_shots: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise ValueError(f"model is {self.model!r}; expected one of {', '.join(MODELS)}.")
         if not 0 < self.share <= 1:
             raise ValueError(f"share is {self.share}; expected more than 0 and at most 1.")
-        if not set(self.control) <= set(self.shots):
+        if not set(self.control) <= {*self.shots, *self.twin_shots}:
             raise ValueError(f"control is {list(self.control)}; expected some of the shots {list(self.shots)}.")
         if "seed" in {*self.training, *self.few_shot}:
             raise ValueError("the seed is a field of its own, not one of the training's settings.")
@@ -189,42 +194,41 @@ class Bench:
                     0, "best", " ".join(part), "mIoU, shuffled sound", score(self.model, shuffled(features))["miou"]
                 )
         if self.experiment.twin:
-            self._test_twin()
+            self._score_twin(0, "best", range(self.experiment.twin))
         return self
 
     def few_shot(self) -> "Bench":
-        """k-shot and its control, each from the zero-shot weights, on the unseen classes of the test."""
-        return self.few_shot_on("unseen_test", self.experiment.pool)
+        """k-shot and its control, each from the zero-shot weights: unseen classes of the test, then the twin."""
+        return self.few_shot_on("unseen_test", self.experiment.pool).few_shot_on_twin()
 
     def few_shot_on(self, split: str, pool: int) -> "Bench":
-        """The same on the unseen classes of a split: "unseen_test", or "unseen_val" where settings are chosen."""
+        """On the unseen classes of a split: "unseen_test", or "unseen_val" where settings are chosen."""
         experiment = self.experiment
         if not experiment.shots:
             return self
         candidates = self.features("v1s", split, pool)
         lists = draw_shots(candidates.uids, candidates.labels, experiment.shots)
-        new = self.features("v1s", "train", max(map(len, lists.values())), CONTROL_SEED) if experiment.control else None
-        # Half of them: validating costs more than these short trainings themselves.
+        shots = {k: candidates.subset(chosen).labelled_first(1) for k, chosen in lists.items()}
+        # Half of the validation clips: validating costs more than these short trainings themselves.
         val = self.features("v1s", "val", max(1, experiment.val[0] // 2))
-        for k, chosen in lists.items():
-            tested = [i for i in range(len(candidates)) if i not in set(chosen)]
-            lessons = {f"{k}-shot": candidates.subset(chosen).labelled_first(1)}
-            if k in experiment.control:
-                lessons[f"control {k}"] = new.subset(range(len(chosen)))
-            for name, lesson in lessons.items():
-                # The rate is part of the name: where settings are chosen, trainings with several rates share a start.
-                folder = self.work / f"{split} {name} lr {experiment.few_shot_config.lr:g}".replace(" ", "-")
-                load_trained(self.work / "zero-shot" / "best.safetensors", self.model)
-                fit(self.model, lesson, val, experiment.few_shot_config, folder, progress=self.progress)
-                shot = name.endswith("shot")
-                for epoch in ("best", "last") if shot else ("best",):
-                    load_trained(folder / f"{epoch}.safetensors", self.model)
-                    values = score(self.model.eval(), candidates.subset(tested))["miou"]
-                    self._add(k, epoch if shot else "control", f"v1s {split}", "mIoU", values, tested)
-                    if shot and epoch == "best" and split == "unseen_test":
-                        values = score(self.model, self._test_set(("v1s", "test")))["miou"]
-                        self._add(k, epoch, "v1s test", "mIoU", values)
-        load_trained(self.work / "zero-shot" / "best.safetensors", self.model)
+        for k, state in self._taught(split, shots, val):
+            tested = [i for i in range(len(candidates)) if i not in set(lists[k])]
+            values = score(self.model, candidates.subset(tested))["miou"]
+            self._add(k, state, f"v1s {split}", "mIoU", values, tested)
+            if state == "best" and split == "unseen_test":
+                values = score(self.model, self._test_set(("v1s", "test")))["miou"]
+                self._add(k, state, "v1s test", "mIoU", values)
+        return self
+
+    def few_shot_on_twin(self) -> "Bench":
+        """On k entries of *every* class of the twin, their filled boxes as masks (VGG-SS-Sub; GAVS, Table 4)."""
+        if not self.experiment.twin_shots:
+            return self
+        entries = self._twin()
+        lists, tested = twin_few_shot(entries.uids, entries.labels, self.experiment.twin_shots)
+        shots = {k: entries.subset(chosen) for k, chosen in lists.items()}
+        for k, state in self._taught("twin", shots):
+            self._score_twin(k, state, tested)
         return self
 
     def table(self) -> pd.DataFrame:
@@ -247,16 +251,46 @@ class Bench:
             self._tests[part] = self.features(*part, count)
         return self._tests[part]
 
-    def _test_twin(self) -> None:
-        """Another data set: entries that sound a seen class, and those that sound one of the test's unseen ones."""
+    def _twin(self) -> FeatureSet:
         _, clips = twin_clips(self.experiment.twin)
         features = extract_features(clips, self.model, self.vggish, self.cache, progress=self.progress)
-        table = score_boxes(self.model, silent(features, self.vggish) if self.deaf else features)
+        return silent(features, self.vggish) if self.deaf else features
+
+    def _score_twin(self, shots: int, state: str, tested: Sequence[int]) -> None:
+        """Another data set: entries that sound a seen class, and those that sound one of the test's unseen ones."""
+        table = score_boxes(self.model, self._twin().subset(tested)).set_index(pd.Index(tested))
         split = class_split(self.experiment.rotation)
         for name, toys in (("seen", split.seen), ("unseen_test", split.unseen_test)):
             rows = table[table["label"].isin([toy.name for toy in toys])]
             if len(rows):
-                self._add(0, "best", f"twin {name}", "IoU with boxes", rows["iou"], list(rows.index))
+                self._add(shots, state, f"twin {name}", "IoU with boxes", rows["iou"], list(rows.index))
+
+    def _taught(
+        self, where: str, shots: dict[int, FeatureSet], val: FeatureSet | None = None
+    ) -> Iterator[tuple[int, str]]:
+        """Train on each k's shots and, where asked for, its control; yield k and the state that the model is in.
+
+        States are the "best" epoch of the shots (if there is a validation set), their "last", and the "control" (its
+        best epoch, or the last). At the end the model is as it was after the zero-shot training.
+        """
+        experiment, zero_shot = self.experiment, self.work / "zero-shot" / "best.safetensors"
+        epochs = ("best", "last") if val is not None else ("last",)
+        most = max(map(len, shots.values()))
+        new = self.features("v1s", "train", most, CONTROL_SEED) if experiment.control else None
+        for k, lesson in shots.items():
+            lessons = {f"{k}-shot": (lesson, {epoch: epoch for epoch in epochs})}
+            if k in experiment.control:
+                lessons[f"control {k}"] = (new.subset(range(len(lesson))), {epochs[0]: "control"})
+            for name, (clips, states) in lessons.items():
+                # The rate is part of the name: where settings are chosen, trainings with several rates share a start.
+                folder = self.work / f"{where} {name} lr {experiment.few_shot_config.lr:g}".replace(" ", "-")
+                load_trained(zero_shot, self.model)
+                fit(self.model, clips, val, experiment.few_shot_config, folder, progress=self.progress)
+                for epoch, state in states.items():
+                    load_trained(folder / f"{epoch}.safetensors", self.model)
+                    self.model.eval()
+                    yield k, state
+        load_trained(zero_shot, self.model)
 
     def _measure_cue(self, features: FeatureSet) -> None:
         """Does the visual cue mean what the sound means? The semantic loss, and finding a clip's sound by its cue."""

@@ -22,12 +22,14 @@ val: list = [60, 40]  # likewise
 test: int = 80  # clips of each test part
 pool: int = 140  # clips of unseen classes from which the shots are drawn; the others are the test
 twin: int = 252  # entries of VGG-SS's miniature twin; 0: it is not measured
+twin_shots: list = []  # k entries of each class of the twin
 seed: int = 0  # of the weights and the order of the clips
 output_dir: str = "build/one_training"  # where everything is written
 cache_dir: str = ""  # where features are kept; "": a folder in output_dir
 
 # %%
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
@@ -41,9 +43,7 @@ from gavs_lib.lab.weights import write_atomically
 begun = time.perf_counter()
 output = Path(output_dir)
 cache = Path(cache_dir) if cache_dir else output / "cache"
-experiment = Experiment(
-    model, config, training, few_shot, final_relu, rotation, seed, share, shots, control, train, val, test, pool, twin
-)
+experiment = Experiment(**{entry.name: globals()[entry.name] for entry in fields(Experiment)})  # by name, from above
 print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; key {experiment.key}")
 
 # %% [markdown]
