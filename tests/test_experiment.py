@@ -9,6 +9,7 @@ import torch
 
 from gavs_lib.data.shots import draw_shots
 from gavs_lib.lab import experiment as module
+from gavs_lib.lab import protocols
 from gavs_lib.lab.evaluate import score, score_boxes
 from gavs_lib.lab.experiment import Bench, Experiment, clip_cues, retrieved
 from gavs_lib.lab.features import extract_features
@@ -62,7 +63,7 @@ def test_the_key_follows_every_setting_the_defaults_and_the_world(monkeypatch):
     keys = {dataclasses.replace(SMALL, **change).key for change in changes}
     assert len(keys | {key}) == len(changes) + 1
     assert Experiment(**json.loads(json.dumps(dataclasses.asdict(SMALL)))).key == key, "lists for tuples are the same"
-    monkeypatch.setattr(module, "fingerprint", lambda: "another world")
+    monkeypatch.setattr(protocols, "fingerprint", lambda: "another world")
     assert SMALL.key != key
 
 
@@ -96,7 +97,7 @@ def test_shots_and_tests_share_no_clip_and_shots_are_unseen_classes_labelled_in_
 
     row = next(r for r in bench.rows if r["shots"] == 1 and r["state"] == "best" and r["part"] == "v1s unseen_test")
     cells = row["by_clip"].split(" ")
-    candidates = bench.features("v1s", "unseen_test", SMALL.pool)
+    candidates = bench.features(bench.protocol.part("v1s", "unseen_test", SMALL.pool))
     drawn = draw_shots(candidates.uids, candidates.labels, [1])[1]
     assert [i for i in range(SMALL.pool) if i >= len(cells) or cells[i] == "-"] == drawn
     assert row["n"] == SMALL.pool - len(drawn)
@@ -117,10 +118,10 @@ def test_every_training_with_shots_starts_from_the_zero_shot_weights(run, tmp_pa
     again = Bench(SMALL, tmp_path, bench.cache)
     again.work = bench.work  # its zero-shot training is there and returns at once
     again.train()
-    values = score(again.model, again.features("v1s", "test", SMALL.test))["miou"]
+    values = score(again.model, again.features(again.protocol.part("v1s", "test", SMALL.test)))["miou"]
     row = next(r for r in bench.rows if r["shots"] == 0 and r["part"] == "v1s test" and r["figure"] == "mIoU")
     assert np.allclose([int(cell) / 1000 for cell in row["by_clip"].split()], values, atol=6e-4)
-    after = score(bench.model, again.features("v1s", "test", SMALL.test))["miou"]
+    after = score(bench.model, again.features(again.protocol.part("v1s", "test", SMALL.test)))["miou"]
     assert np.allclose(values, after), "and the bench ends with them"
 
 
@@ -217,5 +218,6 @@ def test_a_deaf_model_hears_the_same_in_training_and_tests_and_has_no_shuffled_c
     small = dataclasses.replace(SMALL, model="gavs_deaf", shots=(), control=(), pool=20, twin=0, twin_shots=())
     table = Bench(small, tmp_path / "work", tmp_path / "cache").train().test().few_shot().table()
     assert not (table["figure"] == "mIoU, shuffled sound").any()
-    audio = Bench(small, tmp_path / "work", tmp_path / "cache").features("v1s", "test", 3).audio
+    bench = Bench(small, tmp_path / "work", tmp_path / "cache")
+    audio = bench.features(bench.protocol.part("v1s", "test", 3)).audio
     assert torch.equal(audio[0], audio[2])

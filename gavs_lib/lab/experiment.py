@@ -30,24 +30,20 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from gavs_lib._shipped import shipped_weights
-from gavs_lib.data.shots import draw_shots, seeded_order
+from gavs_lib.data.shots import seeded_order
 from gavs_lib.gavs import GAVSConfig
 from gavs_lib.lab.evaluate import score, score_boxes, shuffled, silent
 from gavs_lib.lab.features import FeatureSet, extract_features
-from gavs_lib.lab.shipped import MINI_CONFIG, MINI_TRAINING, MODELS, TEST_PARTS, build_model
-from gavs_lib.lab.toyshop import toyshop_features
+from gavs_lib.lab.protocols import DiskData, Pool, Toyshop, one_sound
+from gavs_lib.lab.shipped import MINI_CONFIG, MINI_TRAINING, MODELS
 from gavs_lib.lab.train import FitConfig, collate, fit
-from gavs_lib.lab.twin import twin_clips, twin_few_shot
-from gavs_lib.lab.weights import load_trained, sha256
+from gavs_lib.lab.weights import load_trained
 from gavs_lib.losses import clip_average, semantic_loss
-from gavs_lib.vggish import VGGish, load_vggish
-from gavs_lib.world.classes import class_split
-from gavs_lib.world.folder import DEFAULT_COUNTS, fingerprint
+from gavs_lib.vggish import VGGish
+from gavs_lib.world.folder import DEFAULT_COUNTS
 
 FEW_SHOT_EPOCHS = 10  # as AVS-V3 has it
 FEW_SHOT_RATE = 3e-4  # a third of the zero-shot one; see `lab.tune`
-CONTROL_SEED = 1  # of the clips on which the control trains: of this world, and new to the model
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,10 @@ class Experiment:
         test: clips of each test part; of v1s with unseen classes `pool` instead, from which the shots are drawn.
         pool: see `test`.
         twin: entries of VGG-SS's miniature twin (`lab.twin`) to measure on; 0: not measured.
-        twin_shots: values of k at which k entries of every class of the twin train; the control is that of `control`.
+        twin_shots: values of k at which k entries of every class of the twin (or of VGG-SS) train; the control is that
+            of `control`.
+        data: empty: the toy shop. Otherwise settings of `lab.protocols.DiskData`, whose lists and encoders stand in
+            its place; rotation must be 0, and the numbers of clips, from `train` to `twin`, do not count.
     """
 
     model: str = "gavs"
@@ -89,6 +88,7 @@ class Experiment:
     pool: int = 140
     twin: int = 252
     twin_shots: Sequence[int] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
@@ -99,7 +99,10 @@ class Experiment:
             raise ValueError(f"control is {list(self.control)}; expected some of the shots {list(self.shots)}.")
         if "seed" in {*self.training, *self.few_shot}:
             raise ValueError("the seed is a field of its own, not one of the training's settings.")
-        _ = self.model_config, self.fit_config, self.few_shot_config  # unknown settings and impossible values
+        if self.data and self.rotation:
+            raise ValueError(f"rotation is {self.rotation}; a data set on a disk has one division of classes, 0.")
+        # Unknown settings and impossible values:
+        _ = self.model_config, self.fit_config, self.few_shot_config, self.protocol
 
     @property
     def model_config(self) -> GAVSConfig:
@@ -115,12 +118,21 @@ class Experiment:
         return _changed("few_shot", replace(self.fit_config, **own), self.few_shot)
 
     @property
+    def protocol(self) -> Toyshop | DiskData:
+        if not self.data:
+            return Toyshop(self.rotation, self.train, self.val, self.test, self.pool, self.twin)
+        unknown = sorted(set(self.data) - {entry.name for entry in dataclasses.fields(DiskData)})
+        if unknown or "root" not in self.data:
+            raise ValueError(f"data has no setting {unknown[0]!r}; see DiskData." if unknown else "data has no root.")
+        return DiskData(**self.data)
+
+    @property
     def key(self) -> str:
-        """Sixteen hex digits for all that decides the result: settings, defaults included, world and encoders."""
+        """Sixteen hex digits for all that decides the result: settings, defaults included, data and encoders."""
         parts = dataclasses.asdict(self)
+        del parts["data"]  # the same data may lie elsewhere: its contents count
         parts |= {"config": dataclasses.asdict(self.model_config), "training": vars(self.fit_config)}
-        parts |= {"few_shot": vars(self.few_shot_config), "world": fingerprint()}
-        parts |= {name: sha256(shipped_weights(name)) for name in ("sam_mini", "vggish_mini")}
+        parts |= {"few_shot": vars(self.few_shot_config)} | self.protocol.identity
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -138,97 +150,105 @@ class Bench:
         experiment: what to do.
         work: folder of the trainings; they resume.
         cache: folder of the feature cache.
+        device: where the model is.
         progress: show progress bars.
 
     Attributes:
+        protocol: which clips train, choose and test.
         model, vggish: as they are by now.
         rows: measured so far, a list of dictionaries (see `table`).
     """
 
-    def __init__(self, experiment: Experiment, work: Path, cache: Path, progress: bool = False) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        work: Path,
+        cache: Path,
+        device: str | torch.device = "cpu",
+        progress: bool = False,
+    ) -> None:
         self.experiment, self.work, self.cache, self.progress = experiment, Path(work), Path(cache), progress
+        self.protocol = experiment.protocol
         torch.manual_seed(experiment.seed)
-        self.model = build_model(experiment.model, experiment.model_config)
-        self.vggish: VGGish = load_vggish("mini", experiment.final_relu)
+        self.model = self.protocol.build(experiment.model, experiment.model_config).to(device)
+        self.vggish: VGGish = self.protocol.ear(experiment.final_relu).to(device)
         self.deaf = experiment.model == "gavs_deaf"
         self.rows: list[dict] = []
-        self._tests: dict[tuple[str, str], FeatureSet] = {}
 
-    def features(self, subset: str, split: str, count: int, seed: int = 0) -> FeatureSet:
-        """The first clips of a part of this rotation; a deaf model's are silent."""
-        return self._draw({(subset, split): count}, seed)
+    def features(self, clips: Sequence) -> FeatureSet:
+        """What the model takes of these clips; a deaf model's are silent."""
+        features = extract_features(clips, self.model, self.vggish, self.cache, progress=self.progress)
+        return silent(features, self.vggish) if self.deaf else features
 
     def train(self) -> "Bench":
         """Zero-shot: train on seen classes."""
-        experiment = self.experiment
-        both = {}
-        for split, (v1s, v1m) in {"train": experiment.train, "val": experiment.val}.items():
-            both[split] = self._draw({("v1s", split): v1s, ("v1m", split): v1m})
-        config = experiment.fit_config
+        experiment, config = self.experiment, self.experiment.fit_config
+        training, val = self.features(self.protocol.training()), self.features(self.protocol.validation())
         if experiment.share < 1:
-            steps = config.steps or config.epochs * -(-len(both["train"]) // config.batch_size)
-            order = seeded_order(both["train"].uids, seed=0)
+            steps = config.steps or config.epochs * -(-len(training) // config.batch_size)
+            order = seeded_order(training.uids, seed=0)
             kept = sorted(order[: max(1, round(experiment.share * len(order)))])
             every = max(1, round(config.val_every / experiment.share))
-            both["train"], config = both["train"].subset(kept), replace(config, steps=steps, val_every=every)
-        notes = {"world": fingerprint(), "rotation": experiment.rotation}
-        result = fit(
-            self.model, both["train"], both["val"], config, self.work / "zero-shot", progress=self.progress, notes=notes
-        )
+            training, config = training.subset(kept), replace(config, steps=steps, val_every=every)
+        notes = {"world": self.protocol.world, "rotation": experiment.rotation}
+        result = fit(self.model, training, val, config, self.work / "zero-shot", progress=self.progress, notes=notes)
         self.model.eval()
         self._add(0, "best", "training", "validation mIoU", [result.best_score])
         self._add(0, "best", "training", "trained values", [float(self.model.trainable_summary().trained)])
         if getattr(getattr(self.model, "prompt", None), "cue", None) is not None:
-            self._measure_cue(both["val"])
+            self._measure_cue(val)
         return self
 
     def test(self) -> "Bench":
         """Zero-shot: measure on seen and unseen classes, with the sound of other clips beside it."""
-        for part in TEST_PARTS:
-            features = self._test_set(part)
+        for part, clips in self.protocol.tests().items():
+            features = self.features(clips)
             scores = score(self.model, features)
-            self._add(0, "best", " ".join(part), "mIoU", scores["miou"])
-            self._add(0, "best", " ".join(part), "F", scores["f"])
+            self._add(0, "best", part, "mIoU", scores["miou"])
+            self._add(0, "best", part, "F", scores["f"])
             if not self.deaf:
-                self._add(
-                    0, "best", " ".join(part), "mIoU, shuffled sound", score(self.model, shuffled(features))["miou"]
-                )
-        if self.experiment.twin:
-            self._score_twin(0, "best", range(self.experiment.twin))
+                self._add(0, "best", part, "mIoU, shuffled sound", score(self.model, shuffled(features))["miou"])
+        entries = self.protocol.boxes()
+        if entries is not None:
+            self._score_boxes(0, "best", self.features(entries), range(len(entries)))
         return self
 
     def few_shot(self) -> "Bench":
-        """k-shot and its control, each from the zero-shot weights: unseen classes of the test, then the twin."""
-        return self.few_shot_on("unseen_test", self.experiment.pool).few_shot_on_twin()
+        """k-shot and its control, each from the zero-shot weights: on unseen classes, then on another data set."""
+        if self.experiment.shots:
+            self.few_shot_on(self.protocol.shots(self.experiment.shots), self.protocol.unseen, self.protocol.remembered)
+        return self.few_shot_on_boxes()
 
-    def few_shot_on(self, split: str, pool: int) -> "Bench":
-        """On the unseen classes of a split: "unseen_test", or "unseen_val" where settings are chosen."""
-        experiment = self.experiment
-        if not experiment.shots:
-            return self
-        candidates = self.features("v1s", split, pool)
-        lists = draw_shots(candidates.uids, candidates.labels, experiment.shots)
-        shots = {k: candidates.subset(chosen).labelled_first(1) for k, chosen in lists.items()}
-        # Half of the validation clips: validating costs more than these short trainings themselves.
-        val = self.features("v1s", "val", max(1, experiment.val[0] // 2))
-        for k, state in self._taught(split, shots, val):
-            tested = [i for i in range(len(candidates)) if i not in set(lists[k])]
-            values = score(self.model, candidates.subset(tested))["miou"]
-            self._add(k, state, f"v1s {split}", "mIoU", values, tested)
-            if state == "best" and split == "unseen_test":
-                values = score(self.model, self._test_set(("v1s", "test")))["miou"]
-                self._add(k, state, "v1s test", "mIoU", values)
+    def few_shot_on(self, pool: Pool, part: str, remembered: str | None = None) -> "Bench":
+        """Learn shots of unseen classes; measure on the other clips of the pool.
+
+        Args:
+            pool: of `protocol.shots`.
+            part: the name it gets in the rows.
+            remembered: a test part of seen classes on which the best epoch of the shots is measured too.
+        """
+        candidates = self.features(pool.clips)
+        seen = self.features(self.protocol.tests()[remembered]) if remembered else None
+        shots = {k: candidates.subset(chosen) for k, chosen in pool.train.items()}
+        seconds = self.protocol.labelled_seconds
+        if seconds:
+            shots = {k: lesson.labelled_first(seconds) for k, lesson in shots.items()}
+        val = self.features(self.protocol.brief_validation())
+        for k, state in self._taught(part.split()[-1], shots, val):
+            tested = pool.test[k]
+            self._add(k, state, part, "mIoU", score(self.model, candidates.subset(tested))["miou"], tested)
+            if seen is not None and state == "best":
+                self._add(k, state, remembered, "mIoU", score(self.model, seen)["miou"])
         return self
 
-    def few_shot_on_twin(self) -> "Bench":
-        """On k entries of *every* class of the twin, their filled boxes as masks (VGG-SS-Sub; GAVS, Table 4)."""
-        if not self.experiment.twin_shots:
-            return self
-        entries = self._twin()
-        lists, tested = twin_few_shot(entries.uids, entries.labels, self.experiment.twin_shots)
-        shots = {k: entries.subset(chosen) for k, chosen in lists.items()}
-        for k, state in self._taught("twin", shots):
-            self._score_twin(k, state, tested)
+    def few_shot_on_boxes(self) -> "Bench":
+        """k entries of *every* class of another data set, their filled boxes as masks (VGG-SS-Sub; GAVS, Table 4)."""
+        if self.experiment.twin_shots:
+            pool = self.protocol.box_shots(self.experiment.twin_shots)
+            entries = self.features(pool.clips)
+            shots = {k: entries.subset(chosen) for k, chosen in pool.train.items()}
+            for k, state in self._taught("twin", shots):
+                self._score_boxes(k, state, entries, pool.test[k])
         return self
 
     def table(self) -> pd.DataFrame:
@@ -240,30 +260,12 @@ class Bench:
         """
         return pd.DataFrame(self.rows)
 
-    def _draw(self, counts: dict[tuple[str, str], int], seed: int = 0) -> FeatureSet:
-        rotation = self.experiment.rotation
-        _, features = toyshop_features(counts, self.model, self.vggish, self.cache, rotation, seed, self.progress)
-        return silent(features, self.vggish) if self.deaf else features
-
-    def _test_set(self, part: tuple[str, str]) -> FeatureSet:
-        if part not in self._tests:
-            count = self.experiment.pool if part == ("v1s", "unseen_test") else self.experiment.test
-            self._tests[part] = self.features(*part, count)
-        return self._tests[part]
-
-    def _twin(self) -> FeatureSet:
-        _, clips = twin_clips(self.experiment.twin)
-        features = extract_features(clips, self.model, self.vggish, self.cache, progress=self.progress)
-        return silent(features, self.vggish) if self.deaf else features
-
-    def _score_twin(self, shots: int, state: str, tested: Sequence[int]) -> None:
-        """Another data set: entries that sound a seen class, and those that sound one of the test's unseen ones."""
-        table = score_boxes(self.model, self._twin().subset(tested)).set_index(pd.Index(tested))
-        split = class_split(self.experiment.rotation)
-        for name, toys in (("seen", split.seen), ("unseen_test", split.unseen_test)):
-            rows = table[table["label"].isin([toy.name for toy in toys])]
+    def _score_boxes(self, shots: int, state: str, entries: FeatureSet, tested: Sequence[int]) -> None:
+        table = score_boxes(self.model, entries.subset(tested)).set_index(pd.Index(tested))
+        for part, places in self.protocol.box_parts(entries.labels).items():
+            rows = table[table.index.isin(places)]
             if len(rows):
-                self._add(shots, state, f"twin {name}", "IoU with boxes", rows["iou"], list(rows.index))
+                self._add(shots, state, part, "IoU with boxes", rows["iou"], list(rows.index))
 
     def _taught(
         self, where: str, shots: dict[int, FeatureSet], val: FeatureSet | None = None
@@ -276,7 +278,7 @@ class Bench:
         experiment, zero_shot = self.experiment, self.work / "zero-shot" / "best.safetensors"
         epochs = ("best", "last") if val is not None else ("last",)
         most = max(map(len, shots.values()))
-        new = self.features("v1s", "train", most, CONTROL_SEED) if experiment.control else None
+        new = self.features(self.protocol.more_seen(most)) if experiment.control else None
         for k, lesson in shots.items():
             lessons = {f"{k}-shot": (lesson, {epoch: epoch for epoch in epochs})}
             if k in experiment.control:
@@ -305,9 +307,9 @@ class Bench:
             losses.append(semantic_loss(cues[here], sounds[here], config.margin, same).item())
         if losses:
             self._add(0, "best", "training", "semantic loss", [float(np.mean(losses))])
-        single = [i for i, uid in enumerate(features.uids) if "-v1s-" in uid]
+        single = one_sound(labels)
         found = retrieved(cues[single], sounds[single], [labels[i] for i in single])
-        self._add(0, "best", "v1s val", "sound found by its cue", found)
+        self._add(0, "best", self.protocol.seen_val, "sound found by its cue", found)
 
     def _add(self, shots: int, state: str, part: str, figure: str, values, clips: Sequence[int] | None = None) -> None:
         values = [float(value) for value in values]

@@ -39,7 +39,6 @@ import yaml
 from gavs_lib.lab.experiment import Experiment
 from gavs_lib.lab.kernels import REPOSITORY, this_interpreters_kernel
 from gavs_lib.lab.shipped import record
-from gavs_lib.world.folder import fingerprint
 
 PLAN = REPOSITORY / "notebooks" / "grid" / "laboratory.yaml"
 NOTEBOOK = REPOSITORY / "notebooks" / "grid" / "one_training.ipynb"
@@ -202,7 +201,11 @@ def _train(unit: Unit, work: Path, jobs: int, notebook: Path) -> pd.DataFrame:
         raise RuntimeError(f"{lines[-1]} (its notebook: {executed})")
     place = dict(zip(UNIT, unit.place))
     table = pd.read_csv(rows, dtype={"by_clip": str}, keep_default_na=False)
-    notes = {"key": unit.experiment.key, "world": fingerprint(), "minutes": round((time.monotonic() - begun) / 60, 1)}
+    notes = {
+        "key": unit.experiment.key,
+        "world": unit.experiment.protocol.world,
+        "minutes": round((time.monotonic() - begun) / 60, 1),
+    }
     notes |= {"torch": torch.__version__, "command": "python -m gavs_lib.lab.grid"}
     return pd.DataFrame({**place, **dict(table.items()), **notes})
 

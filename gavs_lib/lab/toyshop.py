@@ -37,27 +37,30 @@ class ToyshopClips(Sequence):
     Args:
         made: the recipes, one a clip.
         draw: makes a clip of a recipe; None: `scene_clip`.
+
+    Attributes:
+        recipes: as given, a list.
     """
 
     def __init__(self, made: Sequence, draw: Callable[..., Clip] | None = None) -> None:
-        self._made = list(made)
+        self.recipes = list(made)
         self._draw = draw or scene_clip
         self._drawn: dict[int, Clip] = {}
 
     def __len__(self) -> int:
-        return len(self._made)
+        return len(self.recipes)
 
     def __getitem__(self, item: int | slice) -> "Clip | list[Clip]":
         if isinstance(item, slice):
             return [self[i] for i in range(*item.indices(len(self)))]
         item = range(len(self))[item]
         if item not in self._drawn:
-            self._drawn[item] = self._draw(self._made[item])
+            self._drawn[item] = self._draw(self.recipes[item])
         return self._drawn[item]
 
     def key(self, item: int) -> str:
         """What tells a clip from every other, known before it is drawn: its recipe and the program that draws it."""
-        return hashlib.sha256(f"{_drawing_program(self._draw.__module__)} {self._made[item]!r}".encode()).hexdigest()
+        return hashlib.sha256(f"{_drawing_program(self._draw.__module__)} {self.recipes[item]!r}".encode()).hexdigest()
 
 
 @functools.cache

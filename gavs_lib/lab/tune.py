@@ -116,8 +116,9 @@ def _few_shot(kind: str, name: str, zero_shot_rate: float, work: Path, seed: int
         kind, config, {"lr": zero_shot_rate}, {"lr": rate}, seed=seed, shots=FEW_SHOTS, pool=FEW_SHOT_POOL
     )
     bench = Bench(trial, work / "tuning" / f"{kind}-few-shot", work / "cache").train()
-    rows = bench.few_shot_on("unseen_val", FEW_SHOT_POOL).table()
-    scores = rows[(rows["part"] == "v1s unseen_val") & (rows["state"] == "best")].set_index("shots")["value"]
+    part = "v1s unseen_val"
+    rows = bench.few_shot_on(bench.protocol.shots(FEW_SHOTS, "unseen_val"), part).table()
+    scores = rows[(rows["part"] == part) & (rows["state"] == "best")].set_index("shots")["value"]
     return {"lr": rate, "epochs": FEW_SHOT_EPOCHS} | {f"miou v1s unseen_val, {k} shots": scores[k] for k in FEW_SHOTS}
 
 

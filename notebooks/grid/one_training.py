@@ -4,7 +4,7 @@
 #
 # Trains one model on the seen classes of the toy shop, tests it on seen and on unseen ones, then goes on with a few shots of the unseen ones. `gavs_lib.lab.experiment` says what each step is.
 #
-# - **Reads** nothing; clips are drawn.
+# - **Reads** nothing, clips are drawn; or, if `data` says where, AVSBench and VGG-SS.
 # - **Writes** `rows.csv` to `output_dir`, beside the trainings' folders.
 
 # %% tags=["parameters"]
@@ -22,8 +22,10 @@ val: list = [60, 40]  # likewise
 test: int = 80  # clips of each test part
 pool: int = 140  # clips of unseen classes from which the shots are drawn; the others are the test
 twin: int = 252  # entries of VGG-SS's miniature twin; 0: it is not measured
-twin_shots: list = []  # k entries of each class of the twin
+twin_shots: list = []  # of each class of the twin
+data: dict = {}  # empty: the toy shop; or settings of gavs_lib.lab.protocols.DiskData, such as {root: "AVSBench"}
 seed: int = 0  # of the weights and the order of the clips
+device: str = "auto"  # "cpu", "cuda", or "auto": the GPU if there is one
 output_dir: str = "build/one_training"  # where everything is written
 cache_dir: str = ""  # where features are kept; "": a folder in output_dir
 
@@ -50,7 +52,9 @@ print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; key {exper
 # ## Zero-shot
 
 # %%
-bench = Bench(experiment, output, cache).train()
+if device == "auto":
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+bench = Bench(experiment, output, cache, device).train()
 bench.model.trainable_summary()
 
 # %%

@@ -1,0 +1,294 @@
+"""Which clips train, choose and test: the toy shop's protocol, and those of AVSBench, AVS-V3 and VGG-SS on a disk.
+
+A protocol also makes the models and VGGish, since toys are for miniature encoders and real clips for official ones.
+`lab.experiment` trains and measures the same way on either:
+
+    Toyshop     classes are divided by rotations; the twin of VGG-SS is drawn by another hand
+    DiskData    AVS-V3 (zero-shot, k-shot), or AVSBench's own splits; VGG-SS where its annotations are given
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from torch import nn
+
+from gavs_lib._shipped import shipped_weights
+from gavs_lib.data import VGGSS, AVSBench, derive_v3, read_v3, tokens
+from gavs_lib.data.avsbench import SUBSETS
+from gavs_lib.data.shots import draw_shots
+from gavs_lib.data.v3 import V3Lists
+from gavs_lib.gavs import GAVSConfig
+from gavs_lib.lab.shipped import MODELS, TEST_PARTS, build_model
+from gavs_lib.lab.toyshop import ToyshopClips, toyshop_clips
+from gavs_lib.lab.twin import twin_clips, twin_few_shot
+from gavs_lib.lab.weights import sha256
+from gavs_lib.sam import build_sam, fuse_attention
+from gavs_lib.vggish import VGGish, load_vggish
+from gavs_lib.world.classes import class_split
+from gavs_lib.world.folder import fingerprint
+
+CONTROL_SEED = 1  # of the toy shop's clips on which a control trains: of this world, and new to the model
+V3, STANDARD = "v3", "standard"
+
+
+class Pool(NamedTuple):
+    """Clips of which some are shots and others test, by their place among them."""
+
+    clips: Sequence
+    train: Mapping[int, Sequence[int]]  # k -> the shots
+    test: Mapping[int, Sequence[int]]  # k -> clips that are tested after k shots
+
+
+@dataclass(frozen=True)
+class Toyshop:
+    """The toy shop: 18 seen classes train, 12 unseen ones test, in one of four rotations.
+
+    Attributes:
+        rotation: which classes are seen, 0 to 3.
+        train, val: number of clips of v1s and of v1m.
+        test: clips of each test part; of v1s with unseen classes `pool` instead, from which the shots are drawn.
+        pool: see `test`.
+        twin: entries of VGG-SS's miniature twin (`lab.twin`); 0: none.
+    """
+
+    rotation: int
+    train: Sequence[int]
+    val: Sequence[int]
+    test: int
+    pool: int
+    twin: int
+
+    unseen, remembered, seen_val = "v1s unseen_test", "v1s test", "v1s val"
+    labelled_seconds = 1  # of a shot; as all v1s training clips are labelled
+
+    @property
+    def identity(self) -> dict:
+        """What decides a result besides the settings: the world and the encoders."""
+        encoders = {name: sha256(shipped_weights(name)) for name in ("sam_mini", "vggish_mini")}
+        return {"world": self.world, **encoders}
+
+    @property
+    def world(self) -> str:
+        return fingerprint()
+
+    def build(self, kind: str, config: GAVSConfig) -> nn.Module:
+        return build_model(kind, config)
+
+    def ear(self, final_relu: bool) -> VGGish:
+        return load_vggish("mini", final_relu)
+
+    def part(self, subset: str, split: str, count: int, seed: int = 0) -> ToyshopClips:
+        """The first clips of a part of this rotation."""
+        return toyshop_clips({(subset, split): count}, self.rotation, seed)[1]
+
+    def training(self) -> Sequence:
+        return self._both("train", self.train)
+
+    def validation(self) -> Sequence:
+        return self._both("val", self.val)
+
+    def brief_validation(self) -> Sequence:
+        """Half of the v1s clips: for trainings that are shorter than a validation on all of them."""
+        return self.part("v1s", "val", max(1, self.val[0] // 2))
+
+    def tests(self) -> dict[str, Sequence]:
+        """Part -> clips."""
+        named = {" ".join(part): part for part in TEST_PARTS}
+        return {name: self.part(*part, self.pool if name == self.unseen else self.test) for name, part in named.items()}
+
+    def more_seen(self, count: int) -> Sequence:
+        """Clips of seen classes for a control to train on; the model has not met them."""
+        return self.part("v1s", "train", count, CONTROL_SEED)
+
+    def shots(self, counts: Sequence[int], split: str = "unseen_test") -> Pool:
+        """Clips of unseen classes; "unseen_val" where settings are chosen."""
+        clips = self.part("v1s", split, self.pool)
+        names, labels = ([getattr(recipe, name) for recipe in clips.recipes] for name in ("uid", "a_obj"))
+        drawn = draw_shots(names, labels, counts)
+        return Pool(clips, drawn, {k: _others(len(clips), chosen) for k, chosen in drawn.items()})
+
+    def boxes(self) -> Sequence | None:
+        """Entries of another data set, annotated by boxes."""
+        return twin_clips(self.twin)[1] if self.twin else None
+
+    def box_parts(self, labels: Sequence[str]) -> dict[str, list[int]]:
+        """Part -> places of its entries: those that sound a seen class, and one of the test's unseen ones."""
+        split = class_split(self.rotation)
+        parts = {"twin seen": split.seen, "twin unseen_test": split.unseen_test}
+        names = {part: {toy.name for toy in toys} for part, toys in parts.items()}
+        return {part: [i for i, label in enumerate(labels) if label in names[part]] for part in parts}
+
+    def box_shots(self, counts: Sequence[int]) -> Pool:
+        made, clips = twin_clips(self.twin)
+        drawn = twin_few_shot([recipe.uid for recipe in made], [recipe.toy.name for recipe in made], counts)
+        return Pool(clips, drawn.train, dict.fromkeys(drawn.train, drawn.test))
+
+    def _both(self, split: str, counts: Sequence[int]) -> ToyshopClips:
+        return toyshop_clips({("v1s", split): counts[0], ("v1m", split): counts[1]}, self.rotation)[1]
+
+
+@dataclass(frozen=True)
+class DiskData:
+    """AVSBench-semantic and VGG-SS on a disk, with encoders to match.
+
+    Attributes:
+        root: folder of AVSBench-semantic (`gavs_lib.data.AVSBench`).
+        protocol: "v3": AVS-V3, train on seen classes, test on unseen ones, 0-shot or k-shot. "standard": the splits of
+            metadata.csv.
+        subsets: those of "standard" to train on and to test, each test apart: ("v1s",) is S4, ("v1m",) MS3, all three
+            the "V2" of the GAVS paper. V3 is made of v1m and v2 always.
+        lists: folder of V3's published lists; "": drawn from metadata.csv (`data.derive_v3`), no published ones.
+        vggss: VGG-SS's annotations, a JSON file; "": VGG-SS is not measured.
+        vggss_root: folder of its pictures and sounds.
+        sam: "mini", "vit_b", "vit_l" or "vit_h".
+        sam_checkpoint: its official checkpoint; "shipped" (mini only); "": random weights, to try something out.
+        vggish: weights of VGGish; "mini": the course's, which knows toys only.
+        image_size: side of the square that SAM sees, in pixels; 0: SAM's own.
+        most: clips of each list that are used, to try something out; 0: all.
+
+    Raises:
+        ValueError: an unknown protocol or subset, or VGG-SS without its folder.
+    """
+
+    root: str
+    protocol: str = V3
+    subsets: Sequence[str] = tuple(SUBSETS)
+    lists: str = ""
+    vggss: str = ""
+    vggss_root: str = ""
+    sam: str = "vit_b"
+    sam_checkpoint: str = ""
+    vggish: str = ""
+    image_size: int = 0
+    most: int = 0
+
+    remembered = None  # V3 has no test clips of seen classes: those that are not trained on choose the epoch
+    labelled_seconds = None  # of a shot: all that the data set labels
+    seen_val = "seen_val"
+
+    def __post_init__(self) -> None:
+        if self.protocol not in (V3, STANDARD):
+            raise ValueError(f"protocol is {self.protocol!r}; expected {V3!r} or {STANDARD!r}.")
+        if isinstance(self.subsets, str) or not set(self.subsets) <= set(SUBSETS) or not self.subsets:
+            raise ValueError(f"subsets are {self.subsets!r}; expected some of {', '.join(SUBSETS)}.")
+        if bool(self.vggss) != bool(self.vggss_root):
+            raise ValueError("VGG-SS needs both: vggss, its JSON file, and vggss_root, the folder of its pictures.")
+        if self.most < 0:
+            raise ValueError(f"most is {self.most}; expected a number of clips, or 0 for all.")
+
+    @property
+    def identity(self) -> dict:
+        """What decides a result besides the settings: the lists' contents and the encoders' weights."""
+        files = {"metadata": Path(self.root) / "metadata.csv", "vggss": self.vggss}
+        files |= {"sam": self.sam_checkpoint, "vggish": self.vggish}
+        if self.lists:
+            files |= {str(path.relative_to(self.lists)): path for path in sorted(Path(self.lists).rglob("*.csv"))}
+        known = {name: _hash_of(path) if path and Path(path).is_file() else path for name, path in files.items()}
+        places = ("root", "lists", "vggss", "vggss_root", "sam_checkpoint", "vggish")
+        return known | {name: value for name, value in asdict(self).items() if name not in places}
+
+    @property
+    def world(self) -> str:
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def unseen(self) -> str:
+        return "v3 unseen"
+
+    def build(self, kind: str, config: GAVSConfig) -> nn.Module:
+        sam = build_sam(self.sam, self.sam_checkpoint or None, self.image_size or None)
+        if self.sam != "mini":
+            fuse_attention(sam)  # at 1024 pixels, attention as SAM writes it fills the memory of most GPUs
+        return MODELS[kind](sam, config)
+
+    def ear(self, final_relu: bool) -> VGGish:
+        return load_vggish(self.vggish, final_relu)
+
+    def training(self) -> AVSBench:
+        return self._clips(self._rows("train"))
+
+    def validation(self) -> AVSBench:
+        return self._clips(self._rows("val"))
+
+    brief_validation = validation
+
+    def tests(self) -> dict[str, AVSBench]:
+        if self.protocol == V3:
+            return {self.unseen: self._clips(self._lists.zero_shot_test)}
+        return {f"{name} test": self._clips(AVSBench(self.root, name, "test").rows) for name in self.subsets}
+
+    def more_seen(self, count: int) -> AVSBench:
+        """Clips of seen classes for a control to train on: from the training set, for there are no others."""
+        rows = self._rows("train")
+        if count > len(rows):
+            raise ValueError(f"the control needs {count} clips of seen classes; there are {len(rows)}.")
+        return self._clips(rows, count)
+
+    def shots(self, counts: Sequence[int]) -> Pool:
+        """V3's few-shot lists, by their place in its 0-shot test, so that scores can be compared clip by clip."""
+        if self.protocol != V3:
+            raise ValueError(f"shots are those of AVS-V3; the protocol is {self.protocol!r}.")
+        lists = self._lists
+        unknown = sorted(set(counts) - set(lists.few_shot_train))
+        if unknown:
+            raise ValueError(f"AVS-V3 has no {unknown[0]}-shot list; it has {sorted(lists.few_shot_train)}.")
+        clips = AVSBench.from_rows(self.root, lists.zero_shot_test)
+        place = {uid: i for i, uid in enumerate(clips.rows["uid"])}
+        train, test = (
+            {k: sorted(place[uid] for uid in chosen[k]["uid"]) for k in counts}
+            for chosen in (lists.few_shot_train, lists.few_shot_test)
+        )
+        return Pool(clips, train, {k: places[: self.most or None] for k, places in test.items()})
+
+    def boxes(self) -> VGGSS | None:
+        if not self.vggss:
+            return None
+        entries = VGGSS(self.vggss, self.vggss_root).present()
+        return entries.subset(entries.rows["file"][: self.most]) if self.most else entries
+
+    def box_parts(self, labels: Sequence[str]) -> dict[str, list[int]]:
+        return {"vggss": list(range(len(labels)))}
+
+    def box_shots(self, counts: Sequence[int]) -> Pool:
+        if not self.vggss:
+            raise ValueError("shots with boxes are those of VGG-SS; give vggss and vggss_root.")
+        entries = VGGSS(self.vggss, self.vggss_root).present()
+        drawn = entries.few_shot(counts)
+        place = {name: i for i, name in enumerate(entries.rows["file"])}
+        train = {k: [place[name] for name in chosen.rows["file"]] for k, chosen in drawn.train.items()}
+        test = [place[name] for name in drawn.test.rows["file"]][: self.most or None]
+        return Pool(entries, train, dict.fromkeys(train, test))
+
+    @functools.cached_property
+    def _lists(self) -> V3Lists:
+        metadata = Path(self.root) / "metadata.csv"
+        return read_v3(self.lists, metadata) if self.lists else derive_v3(metadata)
+
+    def _rows(self, split: str) -> pd.DataFrame:
+        """The clips that train ("train"), or choose the epoch ("val")."""
+        if self.protocol == V3:
+            return self._lists.seen_train if split == "train" else self._lists.seen_val
+        return pd.concat([AVSBench(self.root, name, split).rows for name in self.subsets])
+
+    def _clips(self, rows: pd.DataFrame, count: int = 0) -> AVSBench:
+        return AVSBench.from_rows(self.root, rows[: count or self.most or None])
+
+
+def one_sound(labels: Sequence[str]) -> list[int]:
+    """Places of the clips in which one class sounds."""
+    return [i for i, label in enumerate(labels) if len(tokens(label)) == 1]
+
+
+@functools.lru_cache
+def _hash_of(path: str | Path) -> str:
+    return sha256(path)  # of a SAM of gigabytes, so once only
+
+
+def _others(count: int, chosen: Sequence[int]) -> list[int]:
+    return sorted(set(range(count)) - set(chosen))
