@@ -24,6 +24,12 @@ swap_clips: int = 10  # clips whose sounds are swapped
 views: int = 2  # pictures of each class in section 5
 twin_entries: int = 72  # entries of the twin of VGG-SS; a multiple of 36 has every class equally often
 results: str = ""  # table of trainings as gavs_lib.lab.grid writes it; "": the recorded one
+unseen_parts: dict = {  # its tests of unseen classes, with a name each; AVS-V3 and VGG-SS: "v3 unseen" and "vggss"
+    "v1s unseen_test": "one toy sounds",
+    "v1m unseen_test": "several sound",
+    "twin unseen_test": "sketchbook",
+}
+seen_parts: list = ["v1s test", "v1m test", "twin seen"]  # beside them, in this order; AVS-V3 and VGG-SS: none
 seed: int = 6  # which clips are drawn; another number gives clips that nobody has seen before
 device: str = "cpu"  # "cpu", "cuda", or "auto": the GPU if there is one
 output_dir: str = "build"  # where the results go
@@ -444,7 +450,6 @@ assert example.low <= expected <= example.high and example.high > example.low
 
 # %%
 VARIANTS = {"gavs": "GAVS", "sam_fusion": "SAM-Fusion", "audio_sam": "Audio-SAM", "tpavi": "TPAVI"}
-PARTS = {"v1s unseen_test": "one toy sounds", "v1m unseen_test": "several sound", "twin unseen_test": "sketchbook"}
 FIGURES = ["mIoU", "IoU with boxes"]  # the latter in the sketchbook
 grid = read_results(results or None)
 chosen = (grid["shots"] == 0) & (grid["state"] == "best") & grid["figure"].isin(FIGURES)
@@ -474,7 +479,7 @@ def mean_sd(variant: str, part: str) -> str:
 # %% tags=["report"]
 overview = {}
 for variant, name in VARIANTS.items():
-    line = {part: mean_sd(variant, part) for part in ("v1s test", "v1m test", "twin seen", *PARTS)}
+    line = {part: mean_sd(variant, part) for part in (*seen_parts, *unseen_parts)}
     line |= {"units": units.get(variant, 0)}
     line |= {"paper, real data: V3 mIoU (%)": of_v3.get(in_paper.get(name), "not printed")}
     overview[name] = line | {"paper, real data: VGG-SS cIoU (%)": of_vggss.get(in_paper.get(name), "not printed")}
@@ -486,10 +491,12 @@ display(pd.DataFrame(overview).T)
 # %%
 wide = zero_shot.pivot_table(index=["variant", "rotation", "seed"], columns="part", values="value")
 gaps = []
-for seen_part, unseen_part in zip(("v1s test", "v1m test", "twin seen"), PARTS):
+for seen_part, unseen_part in zip(seen_parts, unseen_parts):
     if {seen_part, unseen_part} <= set(wide.columns):
         gap = 100 * (wide[seen_part] - wide[unseen_part])
-        gaps.append(gap.groupby("variant", sort=False).agg(["mean", "std", "count"]).assign(clips=PARTS[unseen_part]))
+        gaps.append(
+            gap.groupby("variant", sort=False).agg(["mean", "std", "count"]).assign(clips=unseen_parts[unseen_part])
+        )
 if gaps:
     display(pd.concat(gaps).rename(index=VARIANTS).round(1).rename(columns={"count": "units", "clips": "test"}))
 else:
@@ -505,12 +512,12 @@ def compared(rival: str, part: str):
     mine, theirs = (zero_shot[(zero_shot["variant"] == v) & (zero_shot["part"] == part)] for v in ("gavs", rival))
     if mine.merge(theirs, on=["rotation", "seed"]).empty:
         return None
-    return paired(mine, theirs, comparisons=(len(VARIANTS) - 1) * len(PARTS))
+    return paired(mine, theirs, comparisons=(len(VARIANTS) - 1) * len(unseen_parts))
 
 
 # %% tags=["report"]
 rows = []
-for part, meaning in PARTS.items():
+for part, meaning in unseen_parts.items():
     for rival in list(VARIANTS)[1:]:
         found = compared(rival, part)
         low, value, high = (found.low, found.mean, found.high) if found else [np.nan] * 3

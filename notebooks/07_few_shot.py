@@ -18,6 +18,8 @@
 
 # %% tags=["parameters"]
 results: str = ""  # table of trainings, as `python -m gavs_lib.lab.grid` writes it; "": the recorded one
+unseen_part: str = "v1s unseen_test"  # its test of unseen classes; of AVS-V3: "v3 unseen"
+seen_part: str = "v1s test"  # its test of seen classes; AVS-V3 has none
 shots: list = [1, 3]  # clips of each unseen class to learn from, in the trainings of this page
 pool: int = 72  # clips of unseen classes, from which the shots are drawn; the others test
 val_clips: int = 10  # of seen classes, to choose the best epoch with
@@ -368,7 +370,7 @@ widgets.before_and_after(titles, frames, truth, masks)
 
 # %%
 models_of = {"gavs": "GAVS", "sam_fusion": "SAM-Fusion", "audio_sam": "Audio-SAM", "tpavi": "AVSBench (TPAVI)"}
-shot_counts, unseen_part, seen_part = [0, 1, 3, 5], "v1s unseen_test", "v1s test"
+shot_counts = [0, 1, 3, 5]
 measurements = read_results(results or None)
 recorded = measurements[measurements["figure"] == "mIoU"]
 trainings = recorded[["variant", "rotation", "seed"]].drop_duplicates()

@@ -36,6 +36,7 @@ from gavs_lib.lab.evaluate import score, score_boxes, shuffled, silent
 from gavs_lib.lab.features import FeatureSet, extract_features
 from gavs_lib.lab.protocols import DiskData, Pool, Toyshop, one_sound
 from gavs_lib.lab.shipped import MINI_CONFIG, MINI_TRAINING, MODELS
+from gavs_lib.lab.statistics import text_of
 from gavs_lib.lab.train import FitConfig, collate, fit
 from gavs_lib.lab.weights import load_trained
 from gavs_lib.losses import clip_average, semantic_loss
@@ -316,9 +317,7 @@ class Bench:
         row = {"shots": shots, "state": state, "part": part, "figure": figure}
         row |= {"value": round(sum(values) / len(values), 5), "n": len(values), "by_clip": ""}
         if len(values) > 1:
-            places = range(len(values)) if clips is None else clips
-            thousandths = dict(zip(places, (str(round(1000 * value)) for value in values)))
-            row["by_clip"] = " ".join(thousandths.get(i, "-") for i in range(max(places) + 1))
+            row["by_clip"] = text_of(values, clips)
         self.rows.append(row)
 
 

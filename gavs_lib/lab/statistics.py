@@ -68,6 +68,21 @@ def scores_of(text: str) -> np.ndarray:
     return np.array([np.nan if word == "-" else int(word) / 1000 for word in text.split()])
 
 
+def text_of(scores: Sequence[float], places: Sequence[int] | None = None) -> str:
+    """Scores as a `by_clip` cell, in thousandths.
+
+    Args:
+        scores: of the clips that were tested.
+        places: of these clips among all; None: all were tested. A clip that was not gets "-", except at the end.
+
+    >>> text_of([0.5, 1.0], [0, 2])
+    '500 - 1000'
+    """
+    places = range(len(scores)) if places is None else places
+    thousandths = dict(zip(places, (str(round(1000 * float(score))) for score in scores)))
+    return " ".join(thousandths.get(i, "-") for i in range(max(thousandths, default=-1) + 1))
+
+
 def select(table: pd.DataFrame, **wanted: object) -> pd.DataFrame:
     """The rows in which each named column has the value given; ValueError, with the values there are, if none has."""
     rows = table
