@@ -72,6 +72,7 @@ print(f"Python {platform.python_version()}, torch {torch.__version__}, device {d
 
 # %%
 from gavs_lib import load_vggish
+from gavs_lib._shipped import shipped_results
 from gavs_lib.course import plots, widgets
 from gavs_lib.data import derive_v3, paper_table, tokens, v3_split
 from gavs_lib.data.v3 import UNSEEN_PAIRS, UNSEEN_TOKENS
@@ -643,6 +644,45 @@ for control in ("deaf twin", "GAVS, other clip's sound"):
     print(f"GAVS - {control}: {100 * gains[control].mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] points of IoU")
     print(f"    on {crowded.sum()} entries with several toys: {outcome}")
 assert gains["GAVS, other clip's sound"].mean() > 0.05, "in the sketchbook, too, the right sound must count"
+
+# %% [markdown]
+# ### Which half is strange: the picture or the sound?
+# In the sketchbook both are strange at once. `python -m gavs_lib.lab.styles` exchanges them one by one: the same toys in the same places, drawn by either hand, and played by either orchestra. All four mixtures are scored with boxes, so that the toy shop's own column is comparable. Recorded for those trainings of section 6 whose weights were at hand.
+#
+# **We expect** the answer to say where a model is brittle. Audio-SAM and GAVS take the sound in as a *prompt*, one token; SAM-Fusion spreads it over all of the picture's features.
+
+# %%
+mixtures = read_results(shipped_results("styles"))
+mixtures = mixtures[mixtures["part"] == "twin unseen_test"]
+words = {"shop": "home", "sketchbook": "strange"}
+mixtures = mixtures.assign(
+    mixture=[
+        f"{words[picture]} picture, {words[sound]} sound" for picture, sound in mixtures[["pictures", "sounds"]].values
+    ]
+)
+order = list(dict.fromkeys(mixtures["mixture"]))
+level = spread(mixtures, ["variant", "mixture"]).pivot(index="mixture", columns="variant", values="mean").loc[order]
+level = level[[variant for variant in VARIANTS if variant in level]].rename(columns=VARIANTS)
+display((100 * level).round(1))
+display((100 * (level - level.loc[order[0]])).round(1).iloc[1:].rename(index="{}, against home".format))
+
+# %% tags=["report"]
+rows = []
+for rival in [variant for variant in VARIANTS if variant != "gavs" and variant in set(mixtures["variant"])]:
+    for mixture in order:
+        here = mixtures[mixtures["mixture"] == mixture]
+        pair = (here[here["variant"] == variant] for variant in ("gavs", rival))
+        difference = paired(*pair, comparisons=8)
+        row = dict(group=f"GAVS - {VARIANTS[rival]}, unseen classes", name=mixture, units=len(difference.units))
+        rows.append(
+            row | {name: 100 * getattr(difference, name) for name in ("low", "high")} | {"value": 100 * difference.mean}
+        )
+by_mixture = pd.DataFrame(rows)
+display(plots.estimates(by_mixture, "Strange pictures and strange sounds, in pairs", "difference in mean IoU (points)"))
+display(by_mixture.set_index(["group", "name"]).round(1))
+
+# %% [markdown]
+# **How to read it.** Rows in which the interval excludes zero (filled dots) show where the two part. If they are level at home and apart as soon as *one* half is strange, then neither the boxes nor the unseen classes set them apart, but how each copes with what it has not met. A prompt is a narrow way: when the token comes out unlike those of the training, the decoder draws little, whereas fused features leave it a picture to go on. Read it beside the off-screen sounds of [08 · Ablations](08_ablations.ipynb): who marks something whenever in doubt is right in the sketchbook, where something in the picture always sounds, and wrong where nothing does.
 
 # %% [markdown]
 # **How to read it.** With *another entry's sound* GAVS falls, so it does use what it hears. But the deaf twin, which marks every toy it can find, comes near the models or passes them, above all where a toy is alone: there a model that does not recognise the strange voice marks too little, and one that never asks is right. Compare with section 2, where the deaf twin had no chance. So the drop from the toy shop to the sketchbook has two causes. One is the boxes, and the bar of the perfect mask shows how much. The other is *style*: neither encoder has met this hand or these instruments, and what they still read of the factors stands in `data/results/twin_probes.csv`. The gap between seen and unseen classes, panel against panel, is small beside it. In the paper, too, scores on VGG-SS lie far below those on AVSBench, and there as well the ground truth is of another kind; it reports no deaf control.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import nbformat
 import pandas as pd
@@ -197,3 +198,28 @@ def test_recorded_rows_belong_to_the_plan_of_today():
     assert "outdated" not in states.values(), "rerun the grid: its settings, world or encoders have changed"
     recorded = set(read_results(RESULTS).set_index(["variant", "rotation", "seed"]).index)
     assert recorded <= set(states), "rows of trainings that no plan asks for"
+
+
+def test_a_plan_for_a_data_set_on_disk_says_where_it_lies_once_and_the_command_line_says_it_better(capsys):
+    plan = PLAN.parent / "avsbench.yaml"
+    units = {unit.variant: unit.experiment for unit in read_plan(plan, data={"root": "elsewhere", "most": 3})}
+    assert {unit.experiment.data["root"] for unit in read_plan(plan)} == {str(Path("AVSBench").absolute())}
+    assert {each.data["root"] for each in units.values()} == {str(Path("elsewhere").absolute())}
+    assert units["gavs"].protocol.protocol == "v3" and units["gavs"].protocol.most == 3
+    assert units["gavs, S4"].protocol.subsets == ["v1s"] and units["5a freeze"].protocol.protocol == "standard"
+    assert units["sam_fusion"].shots == units["gavs"].shots and units["sam_fusion"].model == "sam_fusion"
+    assert main(["--plan", str(plan), "--data", "rot=x", "--list"]) == 2
+    assert main(["--plan", str(plan), "--data", "AVSBench", "--list"]) == 2
+    assert main(["--plan", str(plan), "--list"]) == 2
+    told = capsys.readouterr().err
+    assert "would push the toy shop's rows" in told
+    assert "no setting 'rot'" in told and "expected NAME=VALUE, such as root=AVSBench, not 'AVSBench'" in told
+
+
+def test_the_data_of_a_plan_go_into_its_trainings(tmp_path, capsys):
+    (tmp_path / "plan.yaml").write_text(
+        PLAN_TEXT + "data: {root: nowhere, sam: mini, sam_checkpoint: shipped, vggish: mini}\n"
+    )
+    given = ["--plan", str(tmp_path / "plan.yaml"), "--results", str(tmp_path / "r.csv"), "--data", "most=4"]
+    assert main([*given, "--list"]) == 2
+    assert "one division of classes" in capsys.readouterr().err, "the toy shop's rotations are none of theirs"

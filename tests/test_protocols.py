@@ -180,6 +180,8 @@ def test_what_is_missing_on_disk_is_named(root, tmp_path):
         Experiment(rotation=1, data={"root": str(root)})
     with pytest.raises(ValueError, match="no 2-shot list"):
         DiskData(str(root)).shots([2])
+    with pytest.raises(ValueError, match="vggish is not set"):
+        DiskData(str(root)).ear(False)
     with pytest.raises(ValueError, match="those of VGG-SS"):
         DiskData(str(root)).box_shots([1])
 

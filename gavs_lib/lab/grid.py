@@ -16,6 +16,8 @@ loses nothing but the minutes since the last checkpoint.
 
     python -m gavs_lib.lab.grid --list                     what is finished, missing, outdated
     python -m gavs_lib.lab.grid generalization -j 2        train what is missing of one grid, two at a time
+    python -m gavs_lib.lab.grid v3 --plan notebooks/grid/avsbench.yaml --data root=AVSBench --results mine.csv
+                                                           the same on a data set of your own disk
     python -m gavs_lib.lab.grid --verify                   train one finished row again and compare
 """
 
@@ -27,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -38,6 +40,7 @@ import yaml
 
 from gavs_lib.lab.experiment import Experiment
 from gavs_lib.lab.kernels import REPOSITORY, this_interpreters_kernel
+from gavs_lib.lab.protocols import with_absolute_paths
 from gavs_lib.lab.shipped import record
 
 PLAN = REPOSITORY / "notebooks" / "grid" / "laboratory.yaml"
@@ -69,20 +72,24 @@ class Unit:
         return f"{self.variant}, rotation {self.experiment.rotation}, seed {self.experiment.seed}"
 
 
-def read_plan(path: str | os.PathLike = PLAN, grids: Sequence[str] = ()) -> list[Unit]:
+def read_plan(
+    path: str | os.PathLike = PLAN, grids: Sequence[str] = (), data: Mapping[str, str] | None = None
+) -> list[Unit]:
     """The trainings of a plan, each once; those of the first seed in all rotations first, then of the second.
 
     Args:
         path: the YAML file.
         grids: names of grids; empty: all.
+        data: settings of `lab.protocols.DiskData` that go before those of the plan's own section `data`.
 
     Raises:
         ValueError: the file does not read as a plan, or names something unknown; says where.
     """
     path = Path(path)
     plan = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(plan, dict) or set(plan) != {"variants", "grids"}:
-        raise ValueError(f"{path}: expected two sections, variants and grids.")
+    if not isinstance(plan, dict) or not {"variants", "grids"} <= set(plan) <= {"data", "variants", "grids"}:
+        raise ValueError(f"{path}: expected two sections, variants and grids, and at most a third, data.")
+    everywhere = {**plan.get("data", {}), **(data or {})}
     unknown = sorted(set(grids) - set(plan["grids"]))
     if unknown:
         raise ValueError(f"{path} has no grid {unknown[0]!r}; it has {', '.join(plan['grids'])}.")
@@ -104,7 +111,9 @@ def read_plan(path: str | os.PathLike = PLAN, grids: Sequence[str] = ()) -> list
             for rotation in grid["rotations"]:
                 for variant in grid["variants"]:
                     try:
-                        experiment = Experiment(**plan["variants"][variant], rotation=rotation, seed=seed)
+                        settings = dict(plan["variants"][variant])
+                        settings["data"] = with_absolute_paths({**everywhere, **settings.get("data", {})})
+                        experiment = Experiment(**settings, rotation=rotation, seed=seed)
                     except (TypeError, ValueError) as error:
                         raise ValueError(f"{path}: variant {variant!r}: {error}") from error
                     units.setdefault((variant, rotation, seed), Unit(variant, experiment))
@@ -216,6 +225,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("grids", nargs="*", help="names of grids in the plan; none: all")
     parser.add_argument("--variants", nargs="+", help="only these of the grids' variants")
     parser.add_argument("--plan", type=Path, default=PLAN)
+    parser.add_argument("--data", nargs="+", default=[], metavar="NAME=VALUE", help="of the plan's section data")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--work", type=Path, default=Path("build/grid"))
     parser.add_argument("-j", "--jobs", type=int, default=1, help="trainings at a time")
@@ -223,7 +233,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--verify", action="store_true", help="train one finished row again and compare")
     asked = parser.parse_args(argv)
     try:
-        units = read_plan(asked.plan, asked.grids)
+        units = read_plan(asked.plan, asked.grids, _settings(asked.data))
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -233,6 +243,9 @@ def main(argv: list[str] | None = None) -> int:
             print(f"no grid asked for has the variant {unknown[0]!r}", file=sys.stderr)
             return 2
         units = [unit for unit in units if unit.variant in asked.variants]
+    if asked.results == RESULTS and any(unit.experiment.data for unit in units):
+        print(f"--results: these would push the toy shop's rows out of {RESULTS}; name another file.", file=sys.stderr)
+        return 2
     states = finished(units, asked.results)
     if asked.list:
         for unit in units:
@@ -244,6 +257,15 @@ def main(argv: list[str] | None = None) -> int:
     for name, reason in broken.items():
         print(f"broken: {name}: {reason}", file=sys.stderr)
     return 1 if broken else 0
+
+
+def _settings(entries: Sequence[str]) -> dict[str, object]:
+    """NAME=VALUE, as a plan would write "NAME: VALUE"."""
+    for entry in entries:
+        if "=" not in entry:
+            raise ValueError(f"--data: expected NAME=VALUE, such as root=AVSBench, not {entry!r}.")
+    pairs = (entry.split("=", 1) for entry in entries)
+    return {name: yaml.safe_load(value) for name, value in pairs}
 
 
 def _report(units: Sequence[Unit], states: dict[tuple, str], results: Path) -> int:

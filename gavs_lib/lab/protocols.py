@@ -35,6 +35,7 @@ from gavs_lib.world.folder import fingerprint
 
 CONTROL_SEED = 1  # of the toy shop's clips on which a control trains: of this world, and new to the model
 V3, STANDARD = "v3", "standard"
+_PATHS = ("root", "lists", "vggss", "vggss_root", "sam_checkpoint", "vggish")
 
 
 class Pool(NamedTuple):
@@ -189,9 +190,8 @@ class DiskData:
         files |= {"sam": self.sam_checkpoint, "vggish": self.vggish}
         if self.lists:
             files |= {str(path.relative_to(self.lists)): path for path in sorted(Path(self.lists).rglob("*.csv"))}
-        known = {name: _hash_of(path) if path and Path(path).is_file() else path for name, path in files.items()}
-        places = ("root", "lists", "vggss", "vggss_root", "sam_checkpoint", "vggish")
-        return known | {name: value for name, value in asdict(self).items() if name not in places}
+        known = {name: _hash_of(path) if Path(path).is_file() else str(path) for name, path in files.items()}
+        return known | {name: value for name, value in asdict(self).items() if name not in _PATHS}
 
     @property
     def world(self) -> str:
@@ -208,6 +208,8 @@ class DiskData:
         return MODELS[kind](sam, config)
 
     def ear(self, final_relu: bool) -> VGGish:
+        if not self.vggish:
+            raise ValueError('vggish is not set: give the path of its weights, or "mini" to try something out.')
         return load_vggish(self.vggish, final_relu)
 
     def training(self) -> AVSBench:
@@ -278,6 +280,12 @@ class DiskData:
 
     def _clips(self, rows: pd.DataFrame, count: int = 0) -> AVSBench:
         return AVSBench.from_rows(self.root, rows[: count or self.most or None])
+
+
+def with_absolute_paths(data: Mapping) -> dict:
+    """Settings of `DiskData` that mean the same from every folder; "~" is the user's home."""
+    absolute = {name: str(Path(data[name]).expanduser().absolute()) for name in _PATHS if data.get(name)}
+    return {**data, **{name: path for name, path in absolute.items() if data[name] not in ("mini", "shipped")}}
 
 
 def one_sound(labels: Sequence[str]) -> list[int]:
