@@ -162,6 +162,7 @@ class FrozenSAM(nn.Module):
         if not 0 <= self.tune_from <= depth:
             raise ValueError(f"tune_from is {self.tune_from}; this SAM has {depth} blocks, expected 0 to {depth}.")
         self.config = config
+        self._audio_dim, self._mask_embedding_residual = config.audio_dim, config.mask_embedding_residual
         self.sam = sam.requires_grad_(False)
         self._sam_buffers = {f"sam.{name}" for name, _ in sam.named_buffers()}
 
@@ -213,7 +214,7 @@ class FrozenSAM(nn.Module):
             image_pe = self.sam.prompt_encoder.get_dense_pe()
         _, dense_prompt = self.sam.prompt_encoder(None, None, None)
         mask_logits, iou = decode_masks(
-            self.sam.mask_decoder, image_embedding, image_pe, tokens, dense_prompt, self.config.mask_embedding_residual
+            self.sam.mask_decoder, image_embedding, image_pe, tokens, dense_prompt, self._mask_embedding_residual
         )
         return Output(
             mask_logits.unflatten(0, (clips, frames)),
@@ -232,11 +233,12 @@ class FrozenSAM(nn.Module):
         else:
             self._expect_prefix(prefix)
         clips, frames = prefix.shape[:2]
-        self._expect("audio", audio, (clips, frames, self.config.audio_dim))
+        self._expect("audio", audio, (clips, frames, self._audio_dim))
         if visible is not None:
             self._expect("visible", visible, tuple(prefix.shape[:4]))
-        image_embedding = self._finish_encoding(prefix.flatten(0, 1)).unflatten(0, (clips, frames))
-        return image_embedding, audio.to(self.sam.pixel_mean.dtype), visible
+        audio = audio.to(self.sam.pixel_mean.dtype)
+        image_embedding = self._finish_encoding(prefix.flatten(0, 1), audio.flatten(0, 1))
+        return image_embedding.unflatten(0, (clips, frames)), audio, visible
 
     @torch.no_grad()
     def encode_prefix(self, images: Tensor) -> Tensor:
@@ -254,8 +256,8 @@ class FrozenSAM(nn.Module):
             x = block(x)
         return x.unflatten(0, images.shape[:2])
 
-    def _finish_encoding(self, x: Tensor) -> Tensor:
-        """Run the tuned blocks and the neck: [N, H, W, dim] -> F_V [N, C, H, W]."""
+    def _finish_encoding(self, x: Tensor, audio: Tensor) -> Tensor:
+        """Run the tuned blocks and the neck: [N, H, W, dim] -> F_V [N, C, H, W]. Only a subclass needs the sound."""
         encoder = self.sam.image_encoder
         x = x.to(encoder.pos_embed.dtype)
         for block in encoder.blocks[self.tune_from :]:
