@@ -140,6 +140,8 @@ class FrozenSAM(nn.Module):
         ValueError: a SAM that carries adapters already, `tune_from` outside 0..depth, or an adapter for a width of 0.
     """
 
+    Config = GAVSConfig  # of which the settings are, and a file of trained parameters tells them
+
     # Each frame is segmented by itself: a batch may leave frames out, or mix those of several clips. A model that says
     # False gets whole clips, and `frame_valid` [B, T] beside them: which frames exist.
     framewise = True

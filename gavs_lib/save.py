@@ -64,6 +64,8 @@ class SAVE(FrozenSAM):
         torch.Size([1, 2, 64, 64])
     """
 
+    Config = SAVEConfig
+
     def __init__(self, sam: Sam, config: SAVEConfig | None = None) -> None:
         config = config or SAVEConfig()
         super().__init__(sam, _decoder_trains(config))
@@ -101,6 +103,8 @@ class SAMAAVS(FrozenSAM):
         config: audio_dim only.
     """
 
+    Config = SAVEConfig
+
     def __init__(self, sam: Sam, config: SAVEConfig | None = None) -> None:
         config = config or SAVEConfig()
         super().__init__(sam, _decoder_trains(config))
@@ -136,6 +140,8 @@ class APSAM(FrozenSAM):
         sam: from `build_sam`; changed in place (see `FrozenSAM`).
         config: audio_dim only.
     """
+
+    Config = SAVEConfig
 
     def __init__(self, sam: Sam, config: SAVEConfig | None = None) -> None:
         config = config or SAVEConfig()

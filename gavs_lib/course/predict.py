@@ -30,18 +30,19 @@ from gavs_lib._shipped import shipped_weights
 from gavs_lib.baselines import AVSAM, TPAVI, AudioSAM, SAMFusion
 from gavs_lib.course.sheets import clip_sheet, save_picture
 from gavs_lib.data import Clip, read_clip, write_masks, write_overlay_video
-from gavs_lib.gavs import GAVS, GAVSConfig
+from gavs_lib.gavs import GAVS
 from gavs_lib.lab.features import AUDIO_TIMINGS, resize_frames
 from gavs_lib.lab.padding import crop_to_picture, padded_extent, picture_places
 from gavs_lib.lab.weights import hash_tensors, load_tensors, load_trained
 from gavs_lib.metrics import AVSBENCH_THRESHOLD
 from gavs_lib.sam import SAM_SIZES, build_sam, fuse_attention
+from gavs_lib.save import APSAM, SAMAAVS, SAVE
 from gavs_lib.vggish import load_vggish
 from gavs_lib.world.objects import FAMILIES, MATERIALS, SIZES, TOYS
 
 DEFAULT_OUT = Path("build/predict")
 CHUNK_SECONDS = 8  # seconds that go through the model together; TPAVI, which mixes them, mixes these
-MODELS = {model.__name__: model for model in (GAVS, AudioSAM, AVSAM, SAMFusion, TPAVI)}
+MODELS = {model.__name__: model for model in (GAVS, AudioSAM, AVSAM, SAMFusion, TPAVI, SAVE, SAMAAVS, APSAM)}
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,8 @@ def load_predictor(
             f"{weights}: holds {notes.get('kind', 'tensors that name no model')}; expected the trained parameters of "
             f"{', '.join(MODELS)}, as save_trained writes them."
         )
-    known = {name: value for name, value in notes["config"].items() if name in GAVSConfig.__dataclass_fields__}
+    kind = MODELS[notes["kind"]]
+    known = {name: value for name, value in notes["config"].items() if name in kind.Config.__dataclass_fields__}
     inputs = notes.get("inputs") or {}
     ear = load_vggish(vggish or "mini", final_relu=bool(inputs.get("final_relu")))
     if inputs and inputs["vggish"] != hash_tensors(ear.state_dict()):
@@ -186,7 +188,7 @@ def load_predictor(
     foundation = build_sam(sam, checkpoint=sam_checkpoint or "shipped", image_size=image_size)
     if sam != "mini":
         fuse_attention(foundation)
-    model = MODELS[notes["kind"]](foundation, GAVSConfig(**known))
+    model = kind(foundation, kind.Config(**known))
     load_trained(weights, model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return model.eval().to(device), ear.to(device), notes

@@ -35,11 +35,12 @@ from gavs_lib.gavs import GAVSConfig
 from gavs_lib.lab.evaluate import score, score_boxes, shuffled, silent
 from gavs_lib.lab.features import FeatureSet, extract_features
 from gavs_lib.lab.protocols import DiskData, Pool, Toyshop, one_sound
-from gavs_lib.lab.shipped import MINI_CONFIG, MINI_TRAINING, MODELS
+from gavs_lib.lab.shipped import MINI_TRAINING, MODELS, default_config
 from gavs_lib.lab.statistics import text_of
 from gavs_lib.lab.train import FitConfig, collate, fit
 from gavs_lib.lab.weights import load_trained
 from gavs_lib.losses import clip_average, semantic_loss
+from gavs_lib.save import SAVEConfig
 from gavs_lib.vggish import VGGish
 from gavs_lib.world.folder import DEFAULT_COUNTS
 
@@ -53,7 +54,7 @@ class Experiment:
 
     Attributes:
         model: a kind of `lab.shipped.MODELS`.
-        config: settings of the model that differ from the course's (`MINI_CONFIG`).
+        config: settings of the model that differ from the course's (`lab.shipped.default_config`).
         training: settings of the training that differ from the course's (`MINI_TRAINING`), except the seed.
         few_shot: settings of the k-shot trainings that differ from `few_shot_config`'s own.
         final_relu: of VGGish.
@@ -106,8 +107,8 @@ class Experiment:
         _ = self.model_config, self.fit_config, self.few_shot_config, self.protocol
 
     @property
-    def model_config(self) -> GAVSConfig:
-        return _changed("config", MINI_CONFIG, self.config)
+    def model_config(self) -> GAVSConfig | SAVEConfig:
+        return _changed("config", default_config(self.model), self.config)
 
     @property
     def fit_config(self) -> FitConfig:

@@ -29,6 +29,7 @@ from gavs_lib.lab.toyshop import ToyshopClips, toyshop_clips
 from gavs_lib.lab.twin import twin_clips, twin_few_shot
 from gavs_lib.lab.weights import sha256
 from gavs_lib.sam import build_sam, fuse_attention
+from gavs_lib.save import SAVEConfig
 from gavs_lib.vggish import VGGish, load_vggish
 from gavs_lib.world.classes import class_split
 from gavs_lib.world.folder import fingerprint
@@ -78,7 +79,7 @@ class Toyshop:
     def world(self) -> str:
         return fingerprint()
 
-    def build(self, kind: str, config: GAVSConfig) -> nn.Module:
+    def build(self, kind: str, config: GAVSConfig | SAVEConfig) -> nn.Module:
         return build_model(kind, config)
 
     def ear(self, final_relu: bool) -> VGGish:
@@ -201,7 +202,7 @@ class DiskData:
     def unseen(self) -> str:
         return "v3 unseen"
 
-    def build(self, kind: str, config: GAVSConfig) -> nn.Module:
+    def build(self, kind: str, config: GAVSConfig | SAVEConfig) -> nn.Module:
         sam = build_sam(self.sam, self.sam_checkpoint or None, self.image_size or None)
         if self.sam != "mini":
             fuse_attention(sam)  # at 1024 pixels, attention as SAM writes it fills the memory of most GPUs

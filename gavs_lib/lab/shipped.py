@@ -34,6 +34,7 @@ from gavs_lib.lab.toyshop import toyshop_features
 from gavs_lib.lab.train import FitConfig, fit
 from gavs_lib.lab.weights import load_tensors, load_trained, save_trained, write_atomically, write_checksums
 from gavs_lib.sam import build_sam
+from gavs_lib.save import APSAM, SAMAAVS, SAVE, SAVEConfig
 from gavs_lib.vggish import VGGish, load_vggish
 from gavs_lib.world.classes import class_split
 from gavs_lib.world.folder import DEFAULT_COUNTS, fingerprint
@@ -46,6 +47,9 @@ MODELS = {
     "sam_fusion": SAMFusion,
     "av_sam": AVSAM,
     "tpavi": TPAVI,
+    "save": SAVE,
+    "sama_avs": SAMAAVS,
+    "ap_sam": APSAM,
 }
 
 # Variants were compared on validation clips (seen and unseen-validation), one seed each: data/results/tuning.csv. None
@@ -53,6 +57,8 @@ MODELS = {
 MINI_CONFIG = GAVSConfig(adapter_width=32, cola_width=32)
 # For models that leave SAM's encoder as it is: all of it is prefix, so that it is computed once for all of them.
 FROZEN_ENCODER = replace(MINI_CONFIG, adapter_width=0, tune_from=6)
+# The paper's adapters, with fewer channels: else they alone would be larger than all of SAM-mini.
+MINI_SAVE = SAVEConfig(adapter_channels=32)
 MINI_TRAINING = FitConfig(
     epochs=6,
     batch_size=8,
@@ -97,18 +103,24 @@ def table_5(config: GAVSConfig = MINI_CONFIG) -> dict[str, tuple[str, GAVSConfig
     }
 
 
-def build_model(kind: str, config: GAVSConfig = MINI_CONFIG) -> nn.Module:
+def default_config(kind: str) -> GAVSConfig | SAVEConfig:
+    """The course's settings of a kind of model, one of ``MODELS``."""
+    return MINI_SAVE if MODELS[kind].Config is SAVEConfig else MINI_CONFIG
+
+
+def build_model(kind: str, config: GAVSConfig | SAVEConfig | None = None) -> nn.Module:
     """An untrained model of a kind, on the shipped SAM-mini.
 
     Args:
         kind: one of ``MODELS``.
+        config: its settings; None: the course's.
 
     Raises:
         ValueError: an unknown kind.
     """
     if kind not in MODELS:
         raise ValueError(f"model {kind!r} is unknown; expected one of {', '.join(MODELS)}.")
-    return MODELS[kind](build_sam("mini", checkpoint="shipped"), config)
+    return MODELS[kind](build_sam("mini", checkpoint="shipped"), config or default_config(kind))
 
 
 def load_model(kind: str = "gavs", path: str | Path | None = None) -> tuple[nn.Module, dict]:
@@ -128,8 +140,8 @@ def load_model(kind: str = "gavs", path: str | Path | None = None) -> tuple[nn.M
         raise ValueError(f"model {kind!r} is not shipped ({', '.join(KINDS)} are); train it, and give path its file.")
     path = shipped_weights(kind) if path is None else Path(path)
     _, notes = load_tensors(path)
-    known = set(GAVSConfig.__dataclass_fields__)
-    config = GAVSConfig(**{k: v for k, v in notes.get("config", {}).items() if k in known})
+    known = set(MODELS[kind].Config.__dataclass_fields__)
+    config = MODELS[kind].Config(**{k: v for k, v in notes.get("config", {}).items() if k in known})
     model = build_model(kind, config)
     load_trained(path, model)
     return model.eval(), notes
