@@ -43,6 +43,8 @@ class GAVSConfig:
         noise_dim: d_N (*ours*; not printed).
         prompt_hidden: hidden width of the prompt's two MLPs (*release* for the projection, *ours* for the cue).
         audio_dim: d_m (*paper*).
+        embedding_width: bottleneck of an adapter on F_V itself, behind the neck (*ours*, to compare: SAM-Fusion's
+            convolutions adapt F_V in passing, GAVS leaves it alone: 0).
         mask_embedding_residual: add F_V to the mask embedding before it is upscaled (*ours*: a reading of one
             sentence of the paper, off unless measured).
     """
@@ -60,11 +62,12 @@ class GAVSConfig:
     va_width: int = 0
     whole_decoder: bool = False
     cola_beside: bool = False
+    embedding_width: int = 0
 
     def __post_init__(self) -> None:
         if self.noise not in NOISE_FORMS:
             raise ValueError(f"noise is {self.noise!r}; expected one of {', '.join(NOISE_FORMS)}.")
-        for name in ("adapter_width", "cola_width", "av_width", "va_width"):
+        for name in ("adapter_width", "cola_width", "av_width", "va_width", "embedding_width"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 (leave it out) or a positive width.")
 
@@ -181,6 +184,8 @@ class FrozenSAM(nn.Module):
         if config.cola_width:
             install_cola(sam.mask_decoder, config.cola_width, config.cola_beside)
         install_attention_adapters(sam.mask_decoder, config.av_width, config.va_width)
+        width = config.embedding_width
+        self.embedding_adapter = BottleneckAdapter(sam.prompt_encoder.embed_dim, width) if width else None
         if config.whole_decoder:
             train_whole_decoder(sam.mask_decoder)
 
@@ -240,6 +245,9 @@ class FrozenSAM(nn.Module):
             self._expect("visible", visible, tuple(prefix.shape[:4]))
         audio = audio.to(self.sam.pixel_mean.dtype)
         image_embedding = self._finish_encoding(prefix.flatten(0, 1), audio.flatten(0, 1))
+        if self.embedding_adapter is not None:
+            change = self.embedding_adapter(image_embedding.permute(0, 2, 3, 1))
+            image_embedding = image_embedding + change.permute(0, 3, 1, 2)
         return image_embedding.unflatten(0, (clips, frames)), audio, visible
 
     @torch.no_grad()

@@ -234,7 +234,7 @@ for name, each, scale in (("F", f_scores, 1), ("mIoU %", miou, 100)):
         values = means["mean"].reindex([(TABLE_5[row], classes) for row in table.index])
         table.insert(1, f"{name}, {classes}", (scale * values.astype(float)).round(1 if scale == 100 else 3).to_numpy())
 table["trainings"] = [
-    int(((miou["variant"] == TABLE_5[row]) & (miou["classes"] == "seen")).sum()) for row in table.index
+    len(miou.loc[miou["variant"] == TABLE_5[row], ["rotation", "seed"]].drop_duplicates()) for row in table.index
 ]
 table
 

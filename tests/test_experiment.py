@@ -10,7 +10,7 @@ import torch
 from gavs_lib.data.shots import draw_shots
 from gavs_lib.lab import experiment as module
 from gavs_lib.lab import protocols
-from gavs_lib.lab.evaluate import score, score_boxes
+from gavs_lib.lab.evaluate import score, score_boxes, shuffled
 from gavs_lib.lab.experiment import Bench, Experiment, clip_cues, retrieved
 from gavs_lib.lab.features import extract_features
 from gavs_lib.lab.toyshop import toyshop_features
@@ -59,6 +59,7 @@ def test_the_key_follows_every_setting_the_defaults_and_the_world(monkeypatch):
         {"pool": 53},
         {"control": ()},
         {"twin_shots": ()},
+        {"image_size": 64},
     ]
     keys = {dataclasses.replace(SMALL, **change).key for change in changes}
     assert len(keys | {key}) == len(changes) + 1
@@ -141,6 +142,11 @@ def test_rows_name_all_that_was_measured_and_their_means_are_those_of_their_clip
     assert trained == bench.model.trainable_summary().trained
 
 
+def toys_at(clips, toys):
+    """Places of the clips that sound one of the toys."""
+    return [i for i, clip in enumerate(clips) if clip.a_obj in {toy.name for toy in toys}]
+
+
 def test_the_twin_is_scored_by_its_boxes_for_seen_and_unseen_classes_apart(run):
     bench, _ = run
     _, clips = twin_clips(SMALL.twin)
@@ -148,8 +154,12 @@ def test_the_twin_is_scored_by_its_boxes_for_seen_and_unseen_classes_apart(run):
     scores = score_boxes(bench.model, features)["iou"]
     split = class_split(0)
     for name, toys in (("seen", split.seen), ("unseen_test", split.unseen_test)):
-        row = next(row for row in bench.rows if row["part"] == f"twin {name}" and row["shots"] == 0)
-        expected = [scores[i] for i, clip in enumerate(clips) if clip.a_obj in {toy.name for toy in toys}]
+        rows = [row for row in bench.rows if row["part"] == f"twin {name}" and row["shots"] == 0]
+        assert [row["figure"] for row in rows] == ["IoU with boxes", "IoU with boxes, shuffled sound"]
+        mixed = score_boxes(bench.model, shuffled(features))["iou"]
+        assert rows[1]["value"] == pytest.approx(mixed[toys_at(clips, toys)].mean(), abs=1e-4)
+        row = rows[0]
+        expected = [scores[i] for i in toys_at(clips, toys)]
         assert row["n"] == 2 * len(toys) and row["value"] == pytest.approx(np.mean(expected), abs=1e-4)
         assert [cell != "-" for cell in row["by_clip"].split()].count(True) == 2 * len(toys)
 

@@ -141,6 +141,16 @@ def test_what_trains_is_the_prompt_cola_the_visual_adapters_and_their_norms():
     assert "ColA" in str(summary) and f"{summary.trained:,}" in str(summary)
 
 
+def test_an_adapter_on_the_embedding_starts_as_nothing_and_trains():
+    images, audio = clip(1, 2)
+    model, plain = GAVS(lively_sam(), GAVSConfig(embedding_width=8)), GAVS(lively_sam())
+    plain.prompt.load_state_dict(model.prompt.state_dict())
+    with torch.no_grad():
+        assert torch.equal(model(images, audio).mask_logits, plain(images, audio).mask_logits)
+    assert gradients_within_two_steps(model) == set(model.trainable_summary().names)
+    assert sum(model.trainable_summary().groups["embedding_adapter"].values()) == 2 * 128 * 8 + 8 + 128
+
+
 def test_ablations_leave_out_what_they_name():
     bare = GAVSConfig(adapter_width=0, cola_width=0, cue=False, noise="none")
     assert set(GAVS(lively_sam(), bare).trainable_summary().groups) == {"prompt"}

@@ -173,6 +173,14 @@ def test_a_mistaken_data_set_is_refused_before_anything_runs(data, message):
         Experiment(data=data)
 
 
+def test_the_toy_shop_is_seen_at_the_size_asked_for(root, tmp_path):
+    bench = Bench(Experiment(image_size=64), tmp_path, tmp_path / "cache")
+    assert bench.model.sam.image_encoder.img_size == 64
+    assert bench.features(bench.protocol.part("v1s", "test", 1))[0]["prefix"].shape[1:3] == (8, 8)
+    with pytest.raises(ValueError, match="set it there"):
+        Experiment(image_size=64, data={"root": str(root)})
+
+
 def test_what_is_missing_on_disk_is_named(root, tmp_path):
     with pytest.raises(FileNotFoundError, match="metadata.csv"):
         DiskData(str(tmp_path)).training()

@@ -22,7 +22,7 @@ from gavs_lib.baselines import TPAVI
 from gavs_lib.gavs import GAVS, GAVSConfig, Output
 from gavs_lib.lab.train import FitConfig, collate, fit, learning_rate, predict_masks
 from gavs_lib.lab.weights import load_tensors, load_trained
-from gavs_lib.losses import segmentation_loss, semantic_loss
+from gavs_lib.losses import segmentation_loss, semantic_loss, soft_iou_loss
 from gavs_lib.metrics import mask_iou
 from gavs_lib.sam import build_sam
 
@@ -362,7 +362,7 @@ def test_without_validation_the_last_epoch_counts(tmp_path):
 def test_one_epoch_equals_a_loop_written_out_by_hand(tmp_path):
     config = FitConfig(
         epochs=1, batch_size=3, lr=0.02, clip_norm=0.5, semantic_weight=0.7, margin=0.4, dice_weight=0.3, seed=5,
-        exclude_same_class=True, warmup_steps=2,
+        exclude_same_class=True, warmup_steps=2, iou_weight=0.6,
     )  # fmt: skip
     clips = Clips(7, 1, labelled=0.5)
     model = TinySegmenter(0, noise=False)
@@ -383,7 +383,7 @@ def test_one_epoch_equals_a_loop_written_out_by_hand(tmp_path):
             for t in range(len(item["audio"])):
                 if item["has_mask"][t]:
                     one = output.mask_logits[:, t : t + 1], item["masks"][None, t : t + 1]
-                    frame_losses.append(segmentation_loss(*one, dice_weight=0.3))
+                    frame_losses.append(segmentation_loss(*one, dice_weight=0.3) + 0.6 * soft_iou_loss(*one))
             cues.append(output.visual_cue[0].mean(0))
             sounds.append(item["audio"].mean(0))
         loss = torch.stack(frame_losses).mean()

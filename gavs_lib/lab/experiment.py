@@ -70,8 +70,10 @@ class Experiment:
         twin: entries of VGG-SS's miniature twin (`lab.twin`) to measure on; 0: not measured.
         twin_shots: values of k at which k entries of every class of the twin (or of VGG-SS) train; the control is that
             of `control`.
+        image_size: side of the square that SAM-mini sees, in pixels; 0: 128.
         data: empty: the toy shop. Otherwise settings of `lab.protocols.DiskData`, whose lists and encoders stand in
-            its place; rotation must be 0, and the numbers of clips, from `train` to `twin`, do not count.
+            its place; rotation must be 0, and the numbers of clips, from `train` to `twin`, do not count. It has an
+            image_size of its own.
     """
 
     model: str = "gavs"
@@ -90,6 +92,7 @@ class Experiment:
     pool: int = 140
     twin: int = 252
     twin_shots: Sequence[int] = ()
+    image_size: int = 0
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -101,6 +104,8 @@ class Experiment:
             raise ValueError(f"control is {list(self.control)}; expected some of the shots {list(self.shots)}.")
         if "seed" in {*self.training, *self.few_shot}:
             raise ValueError("the seed is a field of its own, not one of the training's settings.")
+        if self.data and self.image_size:
+            raise ValueError(f"image_size is {self.image_size}; with data of your own, set it there.")
         if self.data and self.rotation:
             raise ValueError(f"rotation is {self.rotation}; a data set on a disk has one division of classes, 0.")
         # Unknown settings and impossible values:
@@ -122,7 +127,8 @@ class Experiment:
     @property
     def protocol(self) -> Toyshop | DiskData:
         if not self.data:
-            return Toyshop(self.rotation, self.train, self.val, self.test, self.pool, self.twin)
+            counts = self.train, self.val, self.test, self.pool, self.twin
+            return Toyshop(self.rotation, *counts, self.image_size)
         unknown = sorted(set(self.data) - {entry.name for entry in dataclasses.fields(DiskData)})
         if unknown or "root" not in self.data:
             raise ValueError(f"data has no setting {unknown[0]!r}; see DiskData." if unknown else "data has no root.")
@@ -263,11 +269,18 @@ class Bench:
         return pd.DataFrame(self.rows)
 
     def _score_boxes(self, shots: int, state: str, entries: FeatureSet, tested: Sequence[int]) -> None:
-        table = score_boxes(self.model, entries.subset(tested)).set_index(pd.Index(tested))
-        for part, places in self.protocol.box_parts(entries.labels).items():
-            rows = table[table.index.isin(places)]
-            if len(rows):
-                self._add(shots, state, part, "IoU with boxes", rows["iou"], list(rows.index))
+        """Rows for each part; "shuffled sound" beside it, for who draws well need not have listened."""
+        tested = list(tested)
+        here, parts = entries.subset(tested), self.protocol.box_parts(entries.labels)
+        played = {"IoU with boxes": here}
+        if not self.deaf:
+            played["IoU with boxes, shuffled sound"] = shuffled(here)
+        for figure, features in played.items():
+            scores = score_boxes(self.model, features)["iou"].set_axis(tested)
+            for part, places in parts.items():
+                rows = scores[scores.index.isin(places)]
+                if len(rows):
+                    self._add(shots, state, part, figure, rows, list(rows.index))
 
     def _taught(
         self, where: str, shots: dict[int, FeatureSet], val: FeatureSet | None = None

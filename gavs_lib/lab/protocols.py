@@ -57,6 +57,7 @@ class Toyshop:
         test: clips of each test part; of v1s with unseen classes `pool` instead, from which the shots are drawn.
         pool: see `test`.
         twin: entries of VGG-SS's miniature twin (`lab.twin`); 0: none.
+        image_size: side of the square that SAM-mini sees, in pixels; 0: 128.
     """
 
     rotation: int
@@ -65,6 +66,7 @@ class Toyshop:
     test: int
     pool: int
     twin: int
+    image_size: int = 0
 
     unseen, remembered, seen_val = "v1s unseen_test", "v1s test", "v1s val"
     labelled_seconds = 1  # of a shot; as all v1s training clips are labelled
@@ -80,7 +82,7 @@ class Toyshop:
         return fingerprint()
 
     def build(self, kind: str, config: GAVSConfig | SAVEConfig) -> nn.Module:
-        return build_model(kind, config)
+        return build_model(kind, config, self.image_size or None)
 
     def ear(self, final_relu: bool) -> VGGish:
         return load_vggish("mini", final_relu)

@@ -108,19 +108,20 @@ def default_config(kind: str) -> GAVSConfig | SAVEConfig:
     return MINI_SAVE if MODELS[kind].Config is SAVEConfig else MINI_CONFIG
 
 
-def build_model(kind: str, config: GAVSConfig | SAVEConfig | None = None) -> nn.Module:
+def build_model(kind: str, config: GAVSConfig | SAVEConfig | None = None, image_size: int | None = None) -> nn.Module:
     """An untrained model of a kind, on the shipped SAM-mini.
 
     Args:
         kind: one of ``MODELS``.
         config: its settings; None: the course's.
+        image_size: side of the square that SAM-mini sees, in pixels; None: 128.
 
     Raises:
         ValueError: an unknown kind.
     """
     if kind not in MODELS:
         raise ValueError(f"model {kind!r} is unknown; expected one of {', '.join(MODELS)}.")
-    return MODELS[kind](build_sam("mini", checkpoint="shipped"), config or default_config(kind))
+    return MODELS[kind](build_sam("mini", "shipped", image_size), config or default_config(kind))
 
 
 def load_model(kind: str = "gavs", path: str | Path | None = None) -> tuple[nn.Module, dict]:

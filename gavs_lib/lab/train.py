@@ -41,7 +41,7 @@ from tqdm.auto import tqdm
 from gavs_lib.gavs import Output
 from gavs_lib.lab.padding import crop_to_picture, masks_on_square, picture_places
 from gavs_lib.lab.weights import frozen_fingerprint, load_trained, model_config, save_trained, write_atomically
-from gavs_lib.losses import clip_average, segmentation_loss, semantic_loss
+from gavs_lib.losses import clip_average, segmentation_loss, semantic_loss, soft_iou_loss
 from gavs_lib.metrics import AVSBENCH_THRESHOLD, mask_iou
 
 SCHEDULES = ("constant", "cosine")
@@ -62,6 +62,7 @@ class FitConfig:
         warmup_steps: steps in which the learning rate rises linearly to `lr`.
         clip_norm: largest norm of the gradient; None: no clipping (*ours*).
         dice_weight: weight of Dice beside BCE; 0 is the *paper*'s.
+        iou_weight: weight of soft IoU beside BCE; 1 is that of SAVE and SAMA-AVS, 0 GAVS's.
         semantic_weight: lambda of eq. 11; 0: no semantic loss (not printed: *ours*).
         margin: m of eq. 10 (not printed: *ours*).
         exclude_same_class: clips with equal labels are no negatives of each other (False: *paper*).
@@ -84,6 +85,7 @@ class FitConfig:
     warmup_steps: int = 0
     clip_norm: float | None = 1.0
     dice_weight: float = 0.0
+    iou_weight: float = 0.0
     semantic_weight: float = 0.1
     margin: float = 0.5
     exclude_same_class: bool = False
@@ -100,7 +102,15 @@ class FitConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1.")
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps is {self.steps}; expected at least 1, or None to count in epochs.")
-        for name in ("weight_decay", "dice_weight", "semantic_weight", "margin", "warmup_steps", "save_every"):
+        for name in (
+            "weight_decay",
+            "dice_weight",
+            "iou_weight",
+            "semantic_weight",
+            "margin",
+            "warmup_steps",
+            "save_every",
+        ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a finite number, at least 0.")
         if not 0 < self.lr < math.inf:
@@ -432,9 +442,10 @@ class _Run:
         masks, visible = _targets(self.model, batch, output.mask_logits.shape[-1])
         # Gradients are averaged over processes, so each divides by the average number of labelled frames.
         labelled = accelerator.reduce(batch["has_mask"].sum().float(), "mean")
-        segmentation = segmentation_loss(
-            output.mask_logits, masks, batch["has_mask"], config.dice_weight, label_count=labelled, visible=visible
-        )
+        drawn = output.mask_logits, masks, batch["has_mask"]
+        segmentation = segmentation_loss(*drawn, config.dice_weight, label_count=labelled, visible=visible)
+        if config.iou_weight:
+            segmentation = segmentation + config.iou_weight * soft_iou_loss(*drawn, labelled, visible)
         if output.visual_cue is None or config.semantic_weight == 0:
             return segmentation, torch.zeros((), device=segmentation.device)
         visual = clip_average(output.visual_cue.float(), used)

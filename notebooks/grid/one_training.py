@@ -23,6 +23,7 @@ test: int = 80  # clips of each test part
 pool: int = 140  # clips of unseen classes from which the shots are drawn; the others are the test
 twin: int = 252  # entries of VGG-SS's miniature twin; 0: it is not measured
 twin_shots: list = []  # of each class of the twin
+image_size: int = 0  # side of the square that SAM-mini sees, in pixels; 0: 128
 data: dict = {}  # empty: the toy shop; or settings of gavs_lib.lab.protocols.DiskData, such as {root: "AVSBench"}
 seed: int = 0  # of the weights and the order of the clips
 device: str = "auto"  # "cpu", "cuda", or "auto": the GPU if there is one
