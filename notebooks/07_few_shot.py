@@ -483,41 +483,95 @@ for variant, counts in [("gavs", [1, 3, 5]), *((variant, [5]) for variant in riv
 # **We expect** a steeper curve than above: style is what neither encoder has met. And the control says how much of it is *sketchbook*, for it trains as long on the toy shop.
 
 # %%
-boxed = measurements[measurements["figure"].eq("IoU with boxes") & measurements["variant"].isin(models_of)]
-rows = []
-for unit, parts in boxed.groupby(["variant", "rotation", "seed", "shots", "state"], sort=False):
-    scores = np.full(max(map(len, parts["scores"])), np.nan)
-    for each in parts["scores"]:
-        scores[: len(each)][np.isfinite(each)] = each[np.isfinite(each)]
-    rows.append((*unit, scores))
-on_twin = pd.DataFrame(rows, columns=["variant", "rotation", "seed", "shots", "state", "scores"])
-learned = on_twin[on_twin["shots"] > 0]
-if len(learned):  # trainings without shots from the sketchbook would only leave fewer of the others to compare
-    on_twin = on_shared_clips(on_twin.merge(learned[["variant", "rotation", "seed"]].drop_duplicates()))
+with_adapter = "adapter on F_V"  # GAVS with one more adapter; see below
+
+
+def with_boxes(figure: str) -> pd.DataFrame:
+    """One row for each training and state: its scores on the entries of all parts that are no shots of any k."""
+    here = measurements[measurements["figure"] == figure]
+    here = here[here["variant"].isin([*models_of, with_adapter])]
+    rows, unit = [], ["variant", "rotation", "seed", "shots", "state"]
+    for place, parts in here.groupby(unit, sort=False):
+        scores = np.full(max(map(len, parts["scores"])), np.nan)
+        for each in parts["scores"]:
+            scores[: len(each)][np.isfinite(each)] = each[np.isfinite(each)]
+        rows.append((*place, scores))
+    table = pd.DataFrame(rows, columns=[*unit, "scores"])
+    # Trainings without shots from the other data set would only leave fewer of the others to compare.
+    learned = table.loc[table["shots"] > 0, ["variant", "rotation", "seed"]].drop_duplicates()
+    return on_shared_clips(table.merge(learned)) if len(learned) else table.iloc[:0].assign(value=0.0)
+
+
+on_twin = with_boxes("IoU with boxes")
 
 # %% tags=["report"]
-if learned.empty:
+if on_twin.empty:
     print("not yet measured")
 else:
+    compared = on_twin[on_twin["variant"] != with_adapter]
     curves_of_twin = panels(
-        spread(on_twin, ["variant", "shots", "state"]), "last", "this table" if results else "the sketchbook", 4, "cIoU"
+        spread(compared, ["variant", "shots", "state"]),
+        "last",
+        "this table" if results else "the sketchbook",
+        4,
+        "cIoU",
     )
     display(plots.bands(curves_of_twin, "Another data set, by number of shots", "shots", "mean IoU with boxes"))
     display(added(curves_of_twin))
 
 # %% [markdown]
-# A model can gain here without listening any better: by learning how this hand draws, and to mark whatever it finds. So we also play each entry the sound of another one. What the right sound is worth, is the distance between the two. In percent; each model's last epoch, its control left out:
+# A model can gain here without listening any better: by learning how this hand draws, and to mark whatever it finds. So we also play each entry the sound of another one. What the right sound is worth, is the distance between the two. In percent, on the entries that are nobody's shots:
 
 # %%
-listening = measurements[measurements["figure"].str.startswith("IoU with boxes") & (measurements["state"] != "control")]
-listening = listening[listening["variant"].isin(models_of)]
-listening = listening.replace({"variant": models_of, "figure": {"IoU with boxes": "own sound"}})
-listening["figure"] = listening["figure"].str.replace("IoU with boxes, ", "")
-table = 100 * listening.pivot_table(index=["variant", "shots"], columns="figure", values="value")
-if "shuffled sound" in table:
-    display(table.assign(**{"worth of the right sound": table["own sound"] - table["shuffled sound"]}).round(1))
+unit = ["variant", "rotation", "seed", "shots", "state"]
+both = on_twin.merge(with_boxes("IoU with boxes, shuffled sound"), on=unit, suffixes=(" own", " shuffled"))
+both = both[(both["state"] != "control") & (both["variant"] != with_adapter)]
+both["scores"] = [own - mixed for own, mixed in zip(both["scores own"], both["scores shuffled"])]
+both["worth of the right sound"] = both["value own"] - both["value shuffled"]
+means = both.groupby(["variant", "shots"])[["value own", "value shuffled", "worth of the right sound"]].mean()
+display((100 * means).rename(index=models_of).round(1))
+rows = []
+for variant in [name for name in rivals if name in set(both["variant"])]:
+    for k in shot_counts:
+        pair = [both[(both["variant"] == name) & (both["shots"] == k)] for name in ("gavs", variant)]
+        if pair[0].merge(pair[1], on=["rotation", "seed"]).empty:
+            continue
+        d = paired(*pair, comparisons=len(rivals) * len(shot_counts), draws=draws)
+        rows.append(
+            dict(rival=models_of[variant], shots=k, value=d.mean, low=d.low, high=d.high, trainings=len(d.units))
+        )
+if rows:
+    print("the right sound is worth more to GAVS than to the rival, by so many points:")
+    rows = pd.DataFrame(rows).set_index(["rival", "shots"])
+    display(rows.assign(**(100 * rows[["value", "low", "high"]]).round(1)))
+
+# %% [markdown]
+# **Looking for the cause.** If a model is ahead with its own sound *and* with a wrong one, it is not the better listener but the better draughtsman. SAM-Fusion has something that GAVS has not: the convolutions by which sound enters also adapt the picture's features $F_V$ behind the encoder, whatever is heard. So a variant of GAVS was trained with an adapter in that place (`embedding_width`), and nothing of sound in it. **We expect**, if that is the cause, that the variant comes nearer to SAM-Fusion than GAVS does. The same trainings' pairs, in points (each interval stands for itself, at 95 %; one rotation, so that other classes are not accounted for):
+
+# %%
+found = []
+for other in ("gavs", "sam_fusion"):
+    for k in shot_counts:
+        state = on_twin[(on_twin["shots"] == k) & (on_twin["state"] == ("last" if k else "best"))]
+        pair = [state[state["variant"] == name] for name in (with_adapter, other)]
+        if not pair[0].merge(pair[1], on=["rotation", "seed"]).empty:
+            d = paired(*pair, draws=draws)
+            row = {
+                "with the adapter, minus": models_of[other],
+                "shots": k,
+                "value": d.mean,
+                "low": d.low,
+                "high": d.high,
+            }
+            found.append(row | {"trainings": len(d.units)})
+if found:
+    found = pd.DataFrame(found).set_index(["with the adapter, minus", "shots"])
+    display(found.assign(**(100 * found[["value", "low", "high"]]).round(1)))
 else:
-    print("with shuffled sound: not yet measured")
+    print("not yet measured")
+
+# %% [markdown]
+# **How to read it.** Above zero in the upper half and still below it in the lower: then that place explains a part of the distance, and another part is left. Note what the worth of the right sound said before: whoever draws better in a strange style need not listen better.
 
 # %%
 abroad = "in another data set: GAVS ahead?"
