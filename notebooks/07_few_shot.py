@@ -370,7 +370,7 @@ widgets.before_and_after(titles, frames, truth, masks)
 
 # %%
 models_of = {"gavs": "GAVS", "sam_fusion": "SAM-Fusion", "audio_sam": "Audio-SAM", "tpavi": "AVSBench (TPAVI)"}
-shot_counts = [0, 1, 3, 5]
+shot_counts, with_adapter = [0, 1, 3, 5], "adapter on F_V"  # the latter: GAVS with one more adapter, see 4c
 measurements = read_results(results or None)
 recorded = measurements[measurements["figure"] == "mIoU"]
 trainings = recorded[["variant", "rotation", "seed"]].drop_duplicates()
@@ -387,23 +387,28 @@ levels = spread(of_shots, ["variant", "shots", "state"])
 order = [*models_of.values(), "AVSegFormer"]
 
 
-def panels(levels: pd.DataFrame, state: str, panel: str, table: int, metric: str) -> pd.DataFrame:
-    """Curves by shots for `plots.bands`: ours, in the given state of the k-shot trainings, and a table of the paper."""
+def of_ours(levels: pd.DataFrame, state: str) -> pd.DataFrame:
+    """Our curves by shots: k-shot trainings in the given state, and their controls."""
     start = levels[levels["shots"] == 0]
     controlled = start["variant"].isin(levels.loc[levels["state"] == "control", "variant"])
-    here = pd.concat(
-        [
-            start.assign(control=False),
-            levels[(levels["state"] == state) & (levels["shots"] > 0)].assign(control=False),
-            levels[levels["state"] == "control"].assign(control=True),
-            start[controlled].assign(control=True),  # a control starts at the same weights
-        ]
-    )
-    here = here.replace({"variant": models_of}).rename(columns={"variant": "name", "shots": "x"}).assign(panel=panel)
+    taught = pd.concat([start, levels[(levels["state"] == state) & (levels["shots"] > 0)]]).assign(control=False)
+    control = pd.concat([start[controlled], levels[levels["state"] == "control"]])  # it starts at the same weights
+    both = pd.concat([taught, control.assign(control=True)]).replace({"variant": models_of})
+    return both.rename(columns={"variant": "name", "shots": "x"})
+
+
+# %%
+def of_paper(table: int, metric: str) -> pd.DataFrame:
+    """The curves of one of the paper's tables."""
     paper = paper_table("gavs", table).query("metric == @metric").replace({"method": {"AVSBench": "AVSBench (TPAVI)"}})
     paper = paper.assign(x=paper["setting"].str.split("-").str[0].astype(int), mean=paper["value"] / 100)
-    paper = paper.rename(columns={"method": "name"}).assign(panel="paper, real data", control=False, sd=np.nan)
-    both = pd.concat([here, paper]).reset_index(drop=True)[["panel", "name", "x", "mean", "sd", "control", "units"]]
+    return paper.rename(columns={"method": "name"}).assign(control=False, sd=np.nan)
+
+
+def panels(levels: pd.DataFrame, state: str, name: str, table: int, metric: str) -> pd.DataFrame:
+    """Ours and the paper's side by side, for `plots.bands`."""
+    sides = [of_ours(levels, state).assign(panel=name), of_paper(table, metric).assign(panel="paper, real data")]
+    both = pd.concat(sides).reset_index(drop=True)[["panel", "name", "x", "mean", "sd", "control", "units"]]
     both = both.astype({"x": float, "mean": float})
     return both.sort_values("name", key=lambda column: column.map(order.index), kind="stable")
 
@@ -483,7 +488,6 @@ for variant, counts in [("gavs", [1, 3, 5]), *((variant, [5]) for variant in riv
 # **We expect** a steeper curve than above: style is what neither encoder has met. And the control says how much of it is *sketchbook*, for it trains as long on the toy shop.
 
 # %%
-with_adapter = "adapter on F_V"  # GAVS with one more adapter; see below
 
 
 def with_boxes(figure: str) -> pd.DataFrame:

@@ -18,12 +18,8 @@
 
 # %% tags=["parameters"]
 results: str = ""  # a table that gavs_lib.lab.grid wrote; "": the recorded one
-classes_of_parts: dict = {  # its test parts and what each tests; of AVSBench V2, "v1s test", "v1m test" and "v2 test": seen
-    "v1s test": "seen",
-    "v1m test": "seen",
-    "v1s unseen_test": "unseen",
-    "v1m unseen_test": "unseen",
-}
+seen_parts: list = ["v1s test", "v1m test"]  # its tests of seen classes; of AVSBench's V2: all three
+unseen_parts: list = ["v1s unseen_test", "v1m unseen_test"]  # and of unseen ones; of AVSBench's V2: none
 test_clips: int = 20  # fresh clips of seen classes, and as many of unseen ones, that live models are measured on
 oracle_clips: int = 8  # on which somebody who knows the truth picks SAM's best mask (slow)
 batches: int = 40  # random batches of eight clips in which the semantic loss is computed
@@ -206,7 +202,8 @@ print(f"{zero_shot['variant'].nunique()} variants are recorded in rotation 0")
 def joined(figure: str) -> pd.DataFrame:
     """The scores of each training on all seen and on all unseen clips: variant, classes, rotation, seed, value, scores."""
     columns = ["variant", "classes", "rotation", "seed", "value", "scores"]
-    needed = pd.Series(classes_of_parts).value_counts()
+    classes_of_parts = dict.fromkeys(seen_parts, "seen") | dict.fromkeys(unseen_parts, "unseen")
+    needed = {"seen": len(seen_parts), "unseen": len(unseen_parts)}
     rows, here = [], zero_shot[(zero_shot["figure"] == figure) & zero_shot["part"].isin(list(classes_of_parts))]
     for unit, parts in here.assign(classes=here["part"].map(classes_of_parts)).groupby(
         ["variant", "classes", "rotation", "seed"]
