@@ -534,6 +534,8 @@ both["scores"] = [own - mixed for own, mixed in zip(both["scores own"], both["sc
 both["worth of the right sound"] = both["value own"] - both["value shuffled"]
 means = both.groupby(["variant", "shots"])[["value own", "value shuffled", "worth of the right sound"]].mean()
 display((100 * means).rename(index=models_of).round(1))
+
+# %%
 rows = []
 for variant in [name for name in rivals if name in set(both["variant"])]:
     for k in shot_counts:
