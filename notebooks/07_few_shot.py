@@ -535,46 +535,31 @@ both["worth of the right sound"] = both["value own"] - both["value shuffled"]
 means = both.groupby(["variant", "shots"])[["value own", "value shuffled", "worth of the right sound"]].mean()
 display((100 * means).rename(index=models_of).round(1))
 
+
 # %%
-rows = []
-for variant in [name for name in rivals if name in set(both["variant"])]:
-    for k in shot_counts:
-        pair = [both[(both["variant"] == name) & (both["shots"] == k)] for name in ("gavs", variant)]
-        if pair[0].merge(pair[1], on=["rotation", "seed"]).empty:
-            continue
-        d = paired(*pair, comparisons=len(rivals) * len(shot_counts), draws=draws)
-        rows.append(
-            dict(rival=models_of[variant], shots=k, value=d.mean, low=d.low, high=d.high, trainings=len(d.units))
-        )
-if rows:
-    print("the right sound is worth more to GAVS than to the rival, by so many points:")
-    rows = pd.DataFrame(rows).set_index(["rival", "shots"])
-    display(rows.assign(**(100 * rows[["value", "low", "high"]]).round(1)))
+def against(table: pd.DataFrame, name: str, others: list, comparisons: int) -> pd.DataFrame:
+    """What a variant scores more than others at each number of shots, in points, over the trainings of both."""
+    rows = []
+    for other in others:
+        for k in shot_counts:
+            here = table[(table["shots"] == k) & (table["state"] == ("last" if k else "best"))]
+            a, b = (here[here["variant"] == variant] for variant in (name, other))
+            if not a.merge(b, on=["rotation", "seed"]).empty:
+                d = paired(a, b, comparisons=comparisons, draws=draws)
+                rows.append((models_of[other], k, 100 * d.mean, 100 * d.low, 100 * d.high, len(d.units)))
+    columns = ["minus", "shots", "value", "low", "high", "trainings"]
+    return pd.DataFrame(rows, columns=columns).set_index(columns[:2]).round(1)
+
+
+print("the right sound is worth so many points more to GAVS than to a rival (nothing below: not yet measured):")
+display(against(both, "gavs", rivals, len(rivals) * len(shot_counts)))
 
 # %% [markdown]
 # **Looking for the cause.** If a model is ahead with its own sound *and* with a wrong one, it is not the better listener but the better draughtsman. SAM-Fusion has something that GAVS has not: the convolutions by which sound enters also adapt the picture's features $F_V$ behind the encoder, whatever is heard. So a variant of GAVS was trained with an adapter in that place (`embedding_width`), and nothing of sound in it. **We expect**, if that is the cause, that the variant comes nearer to SAM-Fusion than GAVS does. The same trainings' pairs, in points (each interval stands for itself, at 95 %; one rotation, so that other classes are not accounted for):
 
 # %%
-found = []
-for other in ("gavs", "sam_fusion"):
-    for k in shot_counts:
-        state = on_twin[(on_twin["shots"] == k) & (on_twin["state"] == ("last" if k else "best"))]
-        pair = [state[state["variant"] == name] for name in (with_adapter, other)]
-        if not pair[0].merge(pair[1], on=["rotation", "seed"]).empty:
-            d = paired(*pair, draws=draws)
-            row = {
-                "with the adapter, minus": models_of[other],
-                "shots": k,
-                "value": d.mean,
-                "low": d.low,
-                "high": d.high,
-            }
-            found.append(row | {"trainings": len(d.units)})
-if found:
-    found = pd.DataFrame(found).set_index(["with the adapter, minus", "shots"])
-    display(found.assign(**(100 * found[["value", "low", "high"]]).round(1)))
-else:
-    print("not yet measured")
+print("GAVS with the adapter, minus (nothing below: not yet measured):")
+display(against(on_twin, with_adapter, ["gavs", "sam_fusion"], 1))
 
 # %% [markdown]
 # **How to read it.** Above zero in the upper half and still below it in the lower: then that place explains a part of the distance, and another part is left. Note what the worth of the right sound said before: whoever draws better in a strange style need not listen better.
