@@ -10,7 +10,7 @@ SAMA-AVS, from which SAVE starts, and AP-SAM, which comes with it, stand beside 
 what the paper leaves open is decided here, and marked *ours*; what it prints, *paper*.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from segment_anything.modeling import Sam
@@ -46,7 +46,25 @@ class SAVEConfig:
             raise ValueError(f"adapter_channels is {self.adapter_channels}; expected 0 (the encoder's) or a number.")
 
 
-class SAVE(FrozenSAM):
+class _DecoderTrains(FrozenSAM):
+    """What the models of this file share: SAM's encoder is frozen and bare, its decoder trains.
+
+    Args:
+        tune_from: the first block that has something to train or to add.
+    """
+
+    Config = SAVEConfig
+
+    def __init__(self, sam: Sam, config: SAVEConfig | None, tune_from: int = 0) -> None:
+        config = config or SAVEConfig()
+        bare = GAVSConfig(
+            tune_from=tune_from, adapter_width=0, cola_width=0, whole_decoder=True, audio_dim=config.audio_dim
+        )
+        super().__init__(sam, bare)
+        self.config = config
+
+
+class SAVE(_DecoderTrains):
     """Segment anything with audio-visual embeddings injected block by block.
 
     Trained: the adapters, the prompt's MLP and SAM's mask decoder; the encoder is frozen, its LayerNorms too. (That
@@ -64,13 +82,9 @@ class SAVE(FrozenSAM):
         torch.Size([1, 2, 64, 64])
     """
 
-    Config = SAVEConfig
-
     def __init__(self, sam: Sam, config: SAVEConfig | None = None) -> None:
-        config = config or SAVEConfig()
-        super().__init__(sam, _decoder_trains(config))
-        self.config = config
-        encoder = sam.image_encoder
+        super().__init__(sam, config)
+        config, encoder = self.config, sam.image_encoder
         dim, prompt_dim = encoder.pos_embed.shape[-1], sam.prompt_encoder.embed_dim
         if config.image_adapters:
             for block in encoder.blocks:
@@ -91,7 +105,7 @@ class SAVE(FrozenSAM):
         return encoder.neck(x.permute(0, 3, 1, 2))
 
 
-class SAMAAVS(FrozenSAM):
+class SAMAAVS(_DecoderTrains):
     """SAMA-AVS (Liu et al. 2024), on which SAVE builds: an MLP of the sound for each block, added *before* the block.
 
     Followed: one MLP a block from the sound to the encoder's width, its output added to all tokens; no prompt token;
@@ -103,15 +117,11 @@ class SAMAAVS(FrozenSAM):
         config: audio_dim only.
     """
 
-    Config = SAVEConfig
-
     def __init__(self, sam: Sam, config: SAVEConfig | None = None) -> None:
-        config = config or SAVEConfig()
-        super().__init__(sam, _decoder_trains(config))
-        self.config = config
+        super().__init__(sam, config)
         dim = sam.image_encoder.pos_embed.shape[-1]
         self.injections = nn.ModuleList(
-            nn.Sequential(nn.Linear(config.audio_dim, dim), nn.ReLU(), nn.Linear(dim, dim))
+            nn.Sequential(nn.Linear(self.config.audio_dim, dim), nn.ReLU(), nn.Linear(dim, dim))
             for _ in sam.image_encoder.blocks
         )
         for injection in self.injections:
@@ -129,7 +139,7 @@ class SAMAAVS(FrozenSAM):
         return encoder.neck(x.permute(0, 3, 1, 2))
 
 
-class APSAM(FrozenSAM):
+class APSAM(_DecoderTrains):
     """AP-SAM, "audio-prompted SAM", the simpler model of the SAMA-AVS paper, as far as it is described there.
 
     Sound becomes SAM's sparse prompt and the mask decoder trains; the encoder is untouched. How wide the MLP is that
@@ -141,15 +151,10 @@ class APSAM(FrozenSAM):
         config: audio_dim only.
     """
 
-    Config = SAVEConfig
-
     def __init__(self, sam: Sam, config: SAVEConfig | None = None) -> None:
-        config = config or SAVEConfig()
-        depth = len(sam.image_encoder.blocks)
-        super().__init__(sam, replace(_decoder_trains(config), tune_from=depth))
-        self.config = config
+        super().__init__(sam, config, tune_from=len(sam.image_encoder.blocks))
         width = sam.prompt_encoder.embed_dim
-        self.prompt = nn.Sequential(nn.Linear(config.audio_dim, width), nn.ReLU(), nn.Linear(width, width))
+        self.prompt = nn.Sequential(nn.Linear(self.config.audio_dim, width), nn.ReLU(), nn.Linear(width, width))
 
     def listen(self, image_embedding: Tensor, audio: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor, None]:
         return image_embedding, self.prompt(audio)[:, None], None
@@ -232,8 +237,3 @@ class ResidualAudioAdapter(nn.Module):
         for before, encoder in zip(self.encoders, self.encoders[1:]):
             residuals.append(encoder(a + before(a)))
         return torch.stack(residuals)
-
-
-def _decoder_trains(config: SAVEConfig) -> GAVSConfig:
-    """What `FrozenSAM` installs for the models of this file: nothing in the encoder; SAM's own decoder trains."""
-    return GAVSConfig(tune_from=0, adapter_width=0, cola_width=0, whole_decoder=True, audio_dim=config.audio_dim)

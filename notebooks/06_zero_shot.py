@@ -665,12 +665,12 @@ display((100 * level).round(1))
 display((100 * (level - level.loc[order[0]])).round(1).iloc[1:].rename(index="{}, against home".format))
 
 # %% tags=["report"]
-rows = []
-for rival in [variant for variant in VARIANTS if variant != "gavs" and variant in set(mixtures["variant"])]:
+rows, rivals = [], [variant for variant in VARIANTS if variant != "gavs" and variant in set(mixtures["variant"])]
+for rival in rivals:
     for mixture in order:
         here = mixtures[mixtures["mixture"] == mixture]
         pair = (here[here["variant"] == variant] for variant in ("gavs", rival))
-        difference = paired(*pair, comparisons=8)
+        difference = paired(*pair, comparisons=len(rivals) * len(order))
         row = dict(group=f"GAVS - {VARIANTS[rival]}, unseen classes", name=mixture, units=len(difference.units))
         rows.append(
             row | {name: 100 * getattr(difference, name) for name in ("low", "high")} | {"value": 100 * difference.mean}

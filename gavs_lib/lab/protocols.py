@@ -172,6 +172,7 @@ class DiskData:
     image_size: int = 0
     most: int = 0
 
+    unseen = "v3 unseen"
     remembered = None  # V3 has no test clips of seen classes: those that are not trained on choose the epoch
     labelled_seconds = None  # of a shot: all that the data set labels
     seen_val = "seen_val"
@@ -199,10 +200,6 @@ class DiskData:
     @property
     def world(self) -> str:
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
-
-    @property
-    def unseen(self) -> str:
-        return "v3 unseen"
 
     def build(self, kind: str, config: GAVSConfig | SAVEConfig) -> nn.Module:
         sam = build_sam(self.sam, self.sam_checkpoint or None, self.image_size or None)

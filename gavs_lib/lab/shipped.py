@@ -57,7 +57,7 @@ MODELS = {
 MINI_CONFIG = GAVSConfig(adapter_width=32, cola_width=32)
 # For models that leave SAM's encoder as it is: all of it is prefix, so that it is computed once for all of them.
 FROZEN_ENCODER = replace(MINI_CONFIG, adapter_width=0, tune_from=6)
-# The paper's adapters, with fewer channels: else they alone would be larger than all of SAM-mini.
+# The paper's adapters with fewer channels: with the encoder's own they would be nearly as large as all of SAM-mini.
 MINI_SAVE = SAVEConfig(adapter_channels=32)
 MINI_TRAINING = FitConfig(
     epochs=6,
