@@ -80,11 +80,13 @@ class Output(NamedTuple):
         visual_cue: F_C, [B, T, audio_dim], for the semantic loss; None for models without a cue.
         iou: [B, T], SAM's frozen estimate of the mask's quality (never trained on sound: a hint at most); None for
             models without SAM's decoder.
+        region: [B, T, h, w], log of where the sound was looked for, for models that look (`lab.joint`); else None.
     """
 
     mask_logits: Tensor
     visual_cue: Tensor | None
     iou: Tensor | None
+    region: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,21 @@
 """One training of the laboratory: what its key holds, what is trained on what, and what its rows say."""
 
+import copy
 import dataclasses
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from gavs_lib.data.shots import draw_shots
 from gavs_lib.lab import experiment as module
 from gavs_lib.lab import protocols
-from gavs_lib.lab.evaluate import score, score_boxes, shuffled
-from gavs_lib.lab.experiment import Bench, Experiment, clip_cues, retrieved
+from gavs_lib.lab.evaluate import score, score_boxes, shuffled, swap_test
+from gavs_lib.lab.experiment import SWAPS, Bench, Experiment, clip_cues, retrieved
 from gavs_lib.lab.features import extract_features
+from gavs_lib.lab.grid import PLAN, RESULTS, UNIT, read_plan
 from gavs_lib.lab.toyshop import toyshop_features
 from gavs_lib.lab.train import fit
 from gavs_lib.lab.twin import twin_clips
@@ -231,3 +234,51 @@ def test_a_deaf_model_hears_the_same_in_training_and_tests_and_has_no_shuffled_c
     bench = Bench(small, tmp_path / "work", tmp_path / "cache")
     audio = bench.features(bench.protocol.part("v1s", "test", 3)).audio
     assert torch.equal(audio[0], audio[2])
+
+
+def test_settings_that_came_later_leave_the_keys_of_recorded_rows_as_they_were():
+    recorded = pd.read_csv(RESULTS, usecols=[*UNIT, "key"], dtype={"key": str}).drop_duplicates()
+    keys = {(row.variant, row.rotation, row.seed): row.key for row in recorded.itertuples()}
+    own = [unit for unit in read_plan(PLAN) if unit.place in keys]
+    assert own and {unit.place: unit.experiment.key for unit in own} == {unit.place: keys[unit.place] for unit in own}
+    for change in ({"start": "v1s"}, {"swaps": 4}, {"training": {"region_weight": 1.0}}):
+        assert dataclasses.replace(SMALL, **change).key != SMALL.key
+
+
+@pytest.mark.parametrize("start", ["v1s", "synthetic"])
+def test_what_is_trained_on_first_is_measured_by_itself_and_gone_on_from(tmp_path, monkeypatch, start):
+    fits = []
+
+    def watched(model, train_set, val_set, config, folder, **more):
+        before = {name: value.clone() for name, value in model.trained_state().items()}
+        result = fit(model, train_set, val_set, config, folder, **more)
+        fits.append((folder.name, train_set, val_set, before, copy.deepcopy(model.trained_state())))
+        return result
+
+    monkeypatch.setattr(module, "fit", watched)
+    small = dataclasses.replace(SMALL, train=(0, 6), val=(0, 4), shots=(), control=(), twin=0, twin_shots=(), pool=8)
+    small = dataclasses.replace(small, start=start, start_clips=18)
+    table = Bench(small, tmp_path / "work", tmp_path / "cache").train().test().table()
+    (first, clips, choosing, _, after), (then, main, _, before, _) = fits
+    assert (first, then) == ("start", "zero-shot")
+    assert len(clips) >= 18 and len(main) == 6 and all("v1m" in uid for uid in main.uids)
+    assert not set(clips.uids) & set(choosing.uids)
+    assert set(clips.labels) <= {toy.name for toy in class_split(0).seen}
+    assert all(torch.equal(before[name], after[name]) for name in after), "the second training starts where it ended"
+    begun, done = (table[(table["state"] == state) & (table["figure"] == "mIoU")] for state in ("start", "best"))
+    assert list(begun["part"]) == list(done["part"]) and list(begun["value"]) != list(done["value"])
+
+
+def test_the_swap_test_is_a_row_by_kinship_with_a_value_for_each_pair(tmp_path):
+    small = dataclasses.replace(SMALL, shots=(), control=(), twin=0, twin_shots=(), pool=20, test=20, swaps=16)
+    bench = Bench(small, tmp_path / "work", tmp_path / "cache").train().test()
+    rows = bench.table()[lambda table: table["figure"].isin(SWAPS)].set_index(["part", "figure"])
+    unseen = {toy.name for toy in class_split(0).unseen_test}
+    for part, split in (("v1s test", "test"), ("v1s unseen_test", "unseen_test")):
+        pairs = swap_test(bench.model, bench.vggish, bench.protocol.part("v1s", split, 16).recipes)
+        if split == "unseen_test":
+            pairs = pairs[[a in unseen or b in unseen for a, b in zip(pairs["first"], pairs["second"])]]
+        for figure, kin in (("swap, one family", True), ("swap, other families", False)):
+            moves = pairs[pairs["same_family"] == kin]["moves"]
+            assert rows.loc[(part, figure), "value"] == pytest.approx(moves.mean(), abs=1e-5)
+            assert rows.loc[(part, figure), "n"] == len(moves) > 0

@@ -14,8 +14,10 @@ from gavs_lib.lab.experiment import Bench, Experiment
 from gavs_lib.lab.grid import Unit, finished, run_grid
 from gavs_lib.lab.protocols import DiskData, Toyshop
 from gavs_lib.lab.statistics import on_shared_clips, read_results
+from gavs_lib.lab.synthetic import synthetic_clips
 from gavs_lib.world.boxes import write_boxes
 from gavs_lib.world.classes import class_split
+from gavs_lib.world.folder import write_folder
 
 MINI = {"sam": "mini", "sam_checkpoint": "shipped", "vggish": "mini"}
 QUICK = {"steps": 2, "warmup_steps": 1, "precision": "no", "batch_size": 4}
@@ -226,3 +228,23 @@ def test_the_toy_shops_parts_are_of_the_classes_they_are_named_for():
     )
     parts = toys.box_parts([clip.toy.name for clip in toys.boxes().recipes])
     assert len(parts["twin seen"]) == 36 and len(parts["twin unseen_test"]) == 24
+
+
+def test_on_disk_a_training_starts_from_v1s_or_from_composed_clips(root, tmp_path):
+    toys = tmp_path / "toys"
+    write_folder(toys, counts={(s, p): n for s in ("v1s", "v1m") for p, n in (("train", 6), ("val", 3), ("test", 3))})
+    synthetic_clips(tmp_path / "composed", 0, 18)
+    data = {"root": str(toys), "protocol": "standard", "subsets": ["v1m"], "synthetic": str(tmp_path / "composed")}
+    for start in ("v1s", "synthetic"):
+        experiment = Experiment(training=QUICK, start=start, data=data | MINI)
+        first, choosing = experiment.protocol.starting(start, 0, tmp_path)
+        assert len(first) >= 6 and len(choosing) >= 3 and not set(uids(first)) & set(uids(choosing))
+        rows = Bench(experiment, tmp_path / start, tmp_path / "cache").train().test().table()
+        tested = rows[rows["figure"] == "mIoU"].groupby("state")["part"].agg(list).to_dict()
+        assert tested == {"start": ["v1m test"], "best": ["v1m test"]}
+    other = Experiment(data=data | MINI | {"synthetic": ""})
+    assert other.key != Experiment(data=data | MINI).key
+    with pytest.raises(ValueError, match="synthetic is not set"):
+        other.protocol.starting("synthetic", 0, tmp_path)
+    with pytest.raises(ValueError, match="V3 calls unseen"):
+        DiskData(str(root)).starting("v1s", 0, tmp_path)

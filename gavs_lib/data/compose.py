@@ -563,6 +563,8 @@ def _write(composed: Composed, plans: list[_Plan], settings: dict, progress: boo
         pd.DataFrame(sources).to_csv(draft / _SOURCES, index=False)
         (draft / "label2idx.json").write_text(json.dumps(index, indent=1))
         (draft / _NOTE).write_text(json.dumps(settings, indent=1))
+        if _already_there(root, settings):
+            return  # another process was faster
         if root.is_dir():
             root.rmdir()  # empty, or this fails
         draft.replace(root)

@@ -4,6 +4,8 @@
                 seen and on unseen ones
     k-shot      from there ten more epochs on k clips of each unseen class; test on clips that were in no list. A shot
                 is labelled as all v1s training clips are: its first second
+    start       before all that, train on other clips (`start`): synthetic ones, or v1s for a model that learns v1m;
+                what this alone gives is the state "start"
     twin        the same on another data set, the twin of VGG-SS: zero-shot, and k-shot with k entries of every class
                 and boxes for masks (GAVS, Tables 3 and 4)
     control     from there as many steps on as many new clips of *seen* classes: what is gained by training longer
@@ -32,9 +34,9 @@ from torch.utils.data import DataLoader
 
 from gavs_lib.data.shots import seeded_order
 from gavs_lib.gavs import GAVSConfig
-from gavs_lib.lab.evaluate import score, score_boxes, shuffled, silent
+from gavs_lib.lab.evaluate import score, score_boxes, shuffled, silent, swap_test
 from gavs_lib.lab.features import FeatureSet, extract_features
-from gavs_lib.lab.protocols import DiskData, Pool, Toyshop, one_sound
+from gavs_lib.lab.protocols import STARTS, DiskData, Pool, Toyshop, one_sound
 from gavs_lib.lab.shipped import MINI_TRAINING, MODELS, default_config
 from gavs_lib.lab.statistics import text_of
 from gavs_lib.lab.train import FitConfig, collate, fit
@@ -46,6 +48,11 @@ from gavs_lib.world.folder import DEFAULT_COUNTS
 
 FEW_SHOT_EPOCHS = 10  # as AVS-V3 has it
 FEW_SHOT_RATE = 3e-4  # a third of the zero-shot one; see `lab.tune`
+SWAPS = {"swap, one family": True, "swap, other families": False}  # figure -> whether the two toys are of one family
+
+# Settings that came when rows had been recorded already: at these values they leave the key of a row as it was.
+_LATER = {"start": "", "start_clips": DEFAULT_COUNTS["v1s", "train"], "swaps": 0}
+_LATER_IN_TRAINING = {"region_weight": 0.0}
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,10 @@ class Experiment:
         twin_shots: values of k at which k entries of every class of the twin (or of VGG-SS) train; the control is that
             of `control`.
         image_size: side of the square that SAM-mini sees, in pixels; 0: 128.
+        start: what is trained on first, with the same settings: "synthetic" (`lab.synthetic`, or a folder of your own),
+            "v1s", or "" for nothing.
+        start_clips: how many clips of that; on a disk all of them.
+        swaps: clips of v1s, with seen classes and with unseen ones, on which the swap test is made; 0: it is not made.
         data: empty: the toy shop. Otherwise settings of `lab.protocols.DiskData`, whose lists and encoders stand in
             its place; rotation must be 0, and the numbers of clips, from `train` to `twin`, do not count. It has an
             image_size of its own.
@@ -93,6 +104,9 @@ class Experiment:
     twin: int = 252
     twin_shots: Sequence[int] = ()
     image_size: int = 0
+    start: str = ""
+    start_clips: int = _LATER["start_clips"]
+    swaps: int = 0
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -104,6 +118,10 @@ class Experiment:
             raise ValueError(f"control is {list(self.control)}; expected some of the shots {list(self.shots)}.")
         if "seed" in {*self.training, *self.few_shot}:
             raise ValueError("the seed is a field of its own, not one of the training's settings.")
+        if self.start not in ("", *STARTS):
+            raise ValueError(f"start is {self.start!r}; expected one of {', '.join(STARTS)}, or nothing.")
+        if self.data and self.swaps:
+            raise ValueError(f"swaps is {self.swaps}; only in the toy shop each toy has a sound of its own.")
         if self.data and self.image_size:
             raise ValueError(f"image_size is {self.image_size}; with data of your own, set it there.")
         if self.data and self.rotation:
@@ -137,10 +155,12 @@ class Experiment:
     @property
     def key(self) -> str:
         """Sixteen hex digits for all that decides the result: settings, defaults included, data and encoders."""
-        parts = dataclasses.asdict(self)
+        parts = _unless_default(dataclasses.asdict(self), _LATER)
         del parts["data"]  # the same data may lie elsewhere: its contents count
-        parts |= {"config": dataclasses.asdict(self.model_config), "training": vars(self.fit_config)}
-        parts |= {"few_shot": vars(self.few_shot_config)} | self.protocol.identity
+        parts |= {"config": dataclasses.asdict(self.model_config)}
+        trainings = {"training": self.fit_config, "few_shot": self.few_shot_config}
+        parts |= {name: _unless_default(vars(config), _LATER_IN_TRAINING) for name, config in trainings.items()}
+        parts |= self.protocol.identity
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -149,6 +169,10 @@ def _changed(name: str, defaults, changes: Mapping[str, Any]):
     if unknown:
         raise ValueError(f"{name} has no setting {unknown[0]!r}; see {type(defaults).__name__}.")
     return replace(defaults, **changes)
+
+
+def _unless_default(settings: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in later or value != later[name]}
 
 
 class Bench:
@@ -191,6 +215,11 @@ class Bench:
     def train(self) -> "Bench":
         """Zero-shot: train on seen classes."""
         experiment, config = self.experiment, self.experiment.fit_config
+        if experiment.start:
+            first, choosing = self.protocol.starting(experiment.start, experiment.start_clips, self.cache)
+            sets = self.features(first), self.features(choosing)
+            fit(self.model, *sets, config, self.work / "start", progress=self.progress)
+            self._test("start")
         training, val = self.features(self.protocol.training()), self.features(self.protocol.validation())
         if experiment.share < 1:
             steps = config.steps or config.epochs * -(-len(training) // config.batch_size)
@@ -209,16 +238,12 @@ class Bench:
 
     def test(self) -> "Bench":
         """Zero-shot: measure on seen and unseen classes, with the sound of other clips beside it."""
-        for part, clips in self.protocol.tests().items():
-            features = self.features(clips)
-            scores = score(self.model, features)
-            self._add(0, "best", part, "mIoU", scores["miou"])
-            self._add(0, "best", part, "F", scores["f"])
-            if not self.deaf:
-                self._add(0, "best", part, "mIoU, shuffled sound", score(self.model, shuffled(features))["miou"])
+        self._test("best")
         entries = self.protocol.boxes()
         if entries is not None:
             self._score_boxes(0, "best", self.features(entries), range(len(entries)))
+        if self.experiment.swaps:
+            self._measure_swaps()
         return self
 
     def few_shot(self) -> "Bench":
@@ -262,11 +287,37 @@ class Bench:
     def table(self) -> pd.DataFrame:
         """The rows measured so far.
 
-        Columns: shots (0: zero-shot), state ("best" or "last" epoch, or "control": the control's best), part (such as
+        Columns: shots (0: zero-shot), state ("best" or "last" epoch; "control": the control's best; "start": after
+        what comes first), part (such as
         "v1s unseen_test"), figure, value (mean over clips), n (clips), by_clip (thousandths, blank-separated, "-" for
         a clip of the part that was not tested; empty where there is one value only).
         """
         return pd.DataFrame(self.rows)
+
+    def _test(self, state: str) -> None:
+        self.model.eval()
+        for part, clips in self.protocol.tests().items():
+            features = self.features(clips)
+            scores = score(self.model, features)
+            self._add(0, state, part, "mIoU", scores["miou"])
+            self._add(0, state, part, "F", scores["f"])
+            if not self.deaf:
+                self._add(0, state, part, "mIoU, shuffled sound", score(self.model, shuffled(features))["miou"])
+
+    def _measure_swaps(self) -> None:
+        """Does the mask move when the voice does? A row by figure of `SWAPS`, a value for each pair of toys."""
+        protocol = self.protocol
+        for part, clips in protocol.tests().items():
+            if part not in (protocol.remembered, protocol.unseen):
+                continue
+            pairs = swap_test(self.model, self.vggish, clips.recipes[: self.experiment.swaps])
+            if part == protocol.unseen:  # two seen toys that happen to stand there say nothing about unseen ones
+                unseen = protocol.unseen_names
+                pairs = pairs[pairs["first"].isin(unseen) | pairs["second"].isin(unseen)]
+            for figure, same_family in SWAPS.items():
+                moves = pairs.loc[pairs["same_family"] == same_family, "moves"]
+                if len(moves):
+                    self._add(0, "best", part, figure, moves)
 
     def _score_boxes(self, shots: int, state: str, entries: FeatureSet, tested: Sequence[int]) -> None:
         """Rows for each part; "shuffled sound" beside it, for who draws well need not have listened."""
@@ -323,8 +374,9 @@ class Bench:
         if losses:
             self._add(0, "best", "training", "semantic loss", [float(np.mean(losses))])
         single = one_sound(labels)
-        found = retrieved(cues[single], sounds[single], [labels[i] for i in single])
-        self._add(0, "best", self.protocol.seen_val, "sound found by its cue", found)
+        if single:  # none where only v1m trains
+            found = retrieved(cues[single], sounds[single], [labels[i] for i in single])
+            self._add(0, "best", self.protocol.seen_val, "sound found by its cue", found)
 
     def _add(self, shots: int, state: str, part: str, figure: str, values, clips: Sequence[int] | None = None) -> None:
         values = [float(value) for value in values]

@@ -25,6 +25,7 @@ from gavs_lib.data.shots import draw_shots
 from gavs_lib.data.v3 import V3Lists
 from gavs_lib.gavs import GAVSConfig
 from gavs_lib.lab.shipped import MODELS, TEST_PARTS, build_model
+from gavs_lib.lab.synthetic import synthetic_clips
 from gavs_lib.lab.toyshop import ToyshopClips, toyshop_clips
 from gavs_lib.lab.twin import twin_clips, twin_few_shot
 from gavs_lib.lab.weights import sha256
@@ -36,7 +37,8 @@ from gavs_lib.world.folder import fingerprint
 
 CONTROL_SEED = 1  # of the toy shop's clips on which a control trains: of this world, and new to the model
 V3, STANDARD = "v3", "standard"
-_PATHS = ("root", "lists", "vggss", "vggss_root", "sam_checkpoint", "vggish")
+STARTS = (SYNTHETIC, V1S) = "synthetic", "v1s"  # what may be trained on first
+_PATHS = ("root", "lists", "vggss", "vggss_root", "synthetic", "sam_checkpoint", "vggish")
 
 
 class Pool(NamedTuple):
@@ -101,10 +103,27 @@ class Toyshop:
         """Half of the v1s clips: for trainings that are shorter than a validation on all of them."""
         return self.part("v1s", "val", max(1, self.val[0] // 2))
 
+    def starting(self, start: str, count: int, folder: Path) -> tuple[Sequence, Sequence]:
+        """What is trained on first, and what chooses its epoch.
+
+        Args:
+            start: one of `STARTS`.
+            count: clips that train.
+            folder: where a synthetic set is written.
+        """
+        if start == V1S:
+            return self.part("v1s", "train", count), self.part("v1s", "val", max(1, count // 6))
+        return synthetic_clips(folder / f"synthetic-rotation{self.rotation}-{count}", self.rotation, count)
+
     def tests(self) -> dict[str, Sequence]:
         """Part -> clips."""
         named = {" ".join(part): part for part in TEST_PARTS}
         return {name: self.part(*part, self.pool if name == self.unseen else self.test) for name, part in named.items()}
+
+    @property
+    def unseen_names(self) -> set[str]:
+        """Of the classes that the unseen parts sound."""
+        return {toy.name for toy in class_split(self.rotation).unseen_test}
 
     def more_seen(self, count: int) -> Sequence:
         """Clips of seen classes for a control to train on; the model has not met them."""
@@ -150,6 +169,7 @@ class DiskData:
         lists: folder of V3's published lists; "": drawn from metadata.csv (`data.derive_v3`), no published ones.
         vggss: VGG-SS's annotations, a JSON file; "": VGG-SS is not measured.
         vggss_root: folder of its pictures and sounds.
+        synthetic: folder of `gavs_lib.data.compose`, to train on first.
         sam: "mini", "vit_b", "vit_l" or "vit_h".
         sam_checkpoint: its official checkpoint; "shipped" (mini only); "": random weights, to try something out.
         vggish: weights of VGGish; "mini": the course's, which knows toys only.
@@ -166,6 +186,7 @@ class DiskData:
     lists: str = ""
     vggss: str = ""
     vggss_root: str = ""
+    synthetic: str = ""
     sam: str = "vit_b"
     sam_checkpoint: str = ""
     vggish: str = ""
@@ -191,6 +212,8 @@ class DiskData:
     def identity(self) -> dict:
         """What decides a result besides the settings: the lists' contents and the encoders' weights."""
         files = {"metadata": Path(self.root) / "metadata.csv", "vggss": self.vggss}
+        if self.synthetic:
+            files["synthetic"] = Path(self.synthetic) / "metadata.csv"
         files |= {"sam": self.sam_checkpoint, "vggish": self.vggish}
         if self.lists:
             files |= {str(path.relative_to(self.lists)): path for path in sorted(Path(self.lists).rglob("*.csv"))}
@@ -219,6 +242,21 @@ class DiskData:
         return self._clips(self._rows("val"))
 
     brief_validation = validation
+
+    def starting(self, start: str, count: int, folder: Path) -> tuple[AVSBench, AVSBench]:
+        """Clips of `synthetic`, or of v1s: all of the split, whatever `count` says; `folder` is not needed.
+
+        Raises:
+            ValueError: of AVS-V3, whose unseen classes would be met there, or without a folder of synthetic clips.
+        """
+        if self.protocol == V3:
+            raise ValueError(f"start is {start!r}: what is trained on first may show classes that V3 calls unseen.")
+        if start == V1S:
+            return tuple(self._clips(AVSBench(self.root, "v1s", split).rows) for split in ("train", "val"))
+        if not self.synthetic:
+            raise ValueError("synthetic is not set: compose clips (python -m gavs_lib.data.compose), give the folder.")
+        table = pd.read_csv(Path(self.synthetic) / "metadata.csv")
+        return tuple(AVSBench(self.synthetic, table["label"].iloc[0], split) for split in ("train", "val"))
 
     def tests(self) -> dict[str, AVSBench]:
         if self.protocol == V3:

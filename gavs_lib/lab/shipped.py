@@ -30,6 +30,7 @@ from gavs_lib.lab.evaluate import (
     silent,
     swap_test,
 )
+from gavs_lib.lab.joint import Joint, JointConfig
 from gavs_lib.lab.toyshop import toyshop_features
 from gavs_lib.lab.train import FitConfig, fit
 from gavs_lib.lab.weights import load_tensors, load_trained, save_trained, write_atomically, write_checksums
@@ -50,6 +51,7 @@ MODELS = {
     "save": SAVE,
     "sama_avs": SAMAAVS,
     "ap_sam": APSAM,
+    "joint": Joint,
 }
 
 # Variants were compared on validation clips (seen and unseen-validation), one seed each: data/results/tuning.csv. None
@@ -59,6 +61,7 @@ MINI_CONFIG = GAVSConfig(adapter_width=32, cola_width=32)
 FROZEN_ENCODER = replace(MINI_CONFIG, adapter_width=0, tune_from=6)
 # The paper's adapters with fewer channels: with the encoder's own they would be nearly as large as all of SAM-mini.
 MINI_SAVE = SAVEConfig(adapter_channels=32)
+MINI_JOINT = JointConfig(adapter_width=32, cola_width=32)
 MINI_TRAINING = FitConfig(
     epochs=6,
     batch_size=8,
@@ -73,6 +76,8 @@ MINI_TRAINING = FitConfig(
     val_every=2,
     precision="bf16",  # half the time of a step, on a CPU that has it; any other emulates it
 )
+# The loss of SAVE and SAMA-AVS: BCE and soft IoU.
+SAVE_TRAINING = replace(MINI_TRAINING, dice_weight=0.0, iou_weight=1.0, semantic_weight=0.0)
 TRAIN_PARTS = {part: DEFAULT_COUNTS[part] for part in (("v1s", "train"), ("v1m", "train"))}
 VAL_PARTS = {part: DEFAULT_COUNTS[part] for part in (("v1s", "val"), ("v1m", "val"))}
 TEST_PARTS = [("v1s", "test"), ("v1m", "test"), ("v1s", "unseen_test"), ("v1m", "unseen_test")]
@@ -105,7 +110,7 @@ def table_5(config: GAVSConfig = MINI_CONFIG) -> dict[str, tuple[str, GAVSConfig
 
 def default_config(kind: str) -> GAVSConfig | SAVEConfig:
     """The course's settings of a kind of model, one of ``MODELS``."""
-    return MINI_SAVE if MODELS[kind].Config is SAVEConfig else MINI_CONFIG
+    return {SAVEConfig: MINI_SAVE, JointConfig: MINI_JOINT}.get(MODELS[kind].Config, MINI_CONFIG)
 
 
 def build_model(kind: str, config: GAVSConfig | SAVEConfig | None = None, image_size: int | None = None) -> nn.Module:
@@ -157,14 +162,16 @@ def train_shipped(
     training: FitConfig = MINI_TRAINING,
     cache: Path | None = None,
     progress: bool = True,
+    image_size: int | None = None,
 ) -> tuple[nn.Module, VGGish]:
     """Train one model on the default clips of the toy shop, or pick up where a killed run stopped.
 
     Args:
         work: folder of the run; the feature cache lies in it unless ``cache`` names another place.
+        image_size: as in ``build_model``.
     """
     torch.manual_seed(seed)
-    model, vggish = build_model(kind, config), load_vggish("mini")
+    model, vggish = build_model(kind, config, image_size), load_vggish("mini")
     sets = [
         toyshop_features(parts, model, vggish, cache or work / "cache", rotation, progress=progress)[1]
         for parts in (TRAIN_PARTS, VAL_PARTS)

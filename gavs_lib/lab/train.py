@@ -39,6 +39,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from gavs_lib.gavs import Output
+from gavs_lib.lab.joint import region_loss
 from gavs_lib.lab.padding import crop_to_picture, masks_on_square, picture_places
 from gavs_lib.lab.weights import frozen_fingerprint, load_trained, model_config, save_trained, write_atomically
 from gavs_lib.losses import clip_average, segmentation_loss, semantic_loss, soft_iou_loss
@@ -63,6 +64,7 @@ class FitConfig:
         clip_norm: largest norm of the gradient; None: no clipping (*ours*).
         dice_weight: weight of Dice beside BCE; 0 is the *paper*'s.
         iou_weight: weight of soft IoU beside BCE; 1 is that of SAVE and SAMA-AVS, 0 GAVS's.
+        region_weight: weight of `lab.joint.region_loss`, for models that say where they looked (*ours*).
         semantic_weight: lambda of eq. 11; 0: no semantic loss (not printed: *ours*).
         margin: m of eq. 10 (not printed: *ours*).
         exclude_same_class: clips with equal labels are no negatives of each other (False: *paper*).
@@ -86,6 +88,7 @@ class FitConfig:
     clip_norm: float | None = 1.0
     dice_weight: float = 0.0
     iou_weight: float = 0.0
+    region_weight: float = 0.0
     semantic_weight: float = 0.1
     margin: float = 0.5
     exclude_same_class: bool = False
@@ -106,6 +109,7 @@ class FitConfig:
             "weight_decay",
             "dice_weight",
             "iou_weight",
+            "region_weight",
             "semantic_weight",
             "margin",
             "warmup_steps",
@@ -446,6 +450,8 @@ class _Run:
         segmentation = segmentation_loss(*drawn, config.dice_weight, label_count=labelled, visible=visible)
         if config.iou_weight:
             segmentation = segmentation + config.iou_weight * soft_iou_loss(*drawn, labelled, visible)
+        if config.region_weight and output.region is not None:
+            segmentation = segmentation + config.region_weight * region_loss(output.region, masks, batch["has_mask"])
         if output.visual_cue is None or config.semantic_weight == 0:
             return segmentation, torch.zeros((), device=segmentation.device)
         visual = clip_average(output.visual_cue.float(), used)

@@ -8,6 +8,9 @@ Every model that is compared with GAVS gets as many trials as GAVS: three learni
 three of the k-shot training, which goes on from there with shots of unseen-validation classes. The same rule chooses
 for all (`chosen`): the first rate of the list, unless another one leads by more than a point. A lead below that is what
 another seed gives. Three further settings were tried for GAVS alone, and none was taken.
+
+SAVE, its relatives and what is joined with them (`lab.joint`) are compared in small pictures, with trials of their own
+there: three rates each, the paper's among them.
 """
 
 import argparse
@@ -23,9 +26,20 @@ import torch
 from gavs_lib.gavs import GAVSConfig
 from gavs_lib.lab.evaluate import score, swap_test
 from gavs_lib.lab.experiment import FEW_SHOT_EPOCHS, FEW_SHOT_RATE, Bench, Experiment
-from gavs_lib.lab.shipped import FROZEN_ENCODER, MINI_CONFIG, MINI_TRAINING, record, train_shipped
+from gavs_lib.lab.joint import JointConfig
+from gavs_lib.lab.shipped import (
+    FROZEN_ENCODER,
+    MINI_CONFIG,
+    MINI_JOINT,
+    MINI_SAVE,
+    MINI_TRAINING,
+    SAVE_TRAINING,
+    record,
+    train_shipped,
+)
 from gavs_lib.lab.toyshop import toyshop_features
 from gavs_lib.lab.train import FitConfig
+from gavs_lib.save import SAVEConfig
 from gavs_lib.world.folder import DEFAULT_COUNTS, fingerprint
 
 RATES = {"base": MINI_TRAINING.lr, "lr 5e-4": 5e-4, "lr 2e-3": 2e-3}
@@ -37,6 +51,21 @@ LEAD = 0.01
 COMPARED = ("gavs", "sam_fusion", "audio_sam", "av_sam", "tpavi")
 WITH_SHOTS = ("gavs", "sam_fusion", "audio_sam", "tpavi")  # AV-SAM is compared zero-shot only
 
+SMALL = 64  # pixels; half of what SAM-mini was trained with, in each direction (SAVE: a quarter)
+SMALL_RATES = {"64 pixels": 1e-3, "64 pixels, lr 5e-4": 5e-4, "64 pixels, lr 2e-4": 2e-4}
+SMALL_COMPARED = {
+    "gavs": (MINI_CONFIG, MINI_TRAINING),
+    "ap_sam": (MINI_SAVE, SAVE_TRAINING),
+    "sama_avs": (MINI_SAVE, SAVE_TRAINING),
+    "save": (MINI_SAVE, SAVE_TRAINING),
+}
+ATTEMPTS: dict[str, tuple[JointConfig, FitConfig]] = {
+    "early": (MINI_JOINT, MINI_TRAINING),
+    "early, context": (replace(MINI_JOINT, context=True), MINI_TRAINING),
+    "early, points": (replace(MINI_JOINT, points=2), replace(MINI_TRAINING, region_weight=0.2)),
+    "points": (replace(MINI_JOINT, early=False, points=2), replace(MINI_TRAINING, region_weight=0.2)),
+}
+
 VARIANTS: dict[tuple[str, str], tuple[GAVSConfig, FitConfig]] = {
     (kind, name): (FROZEN_ENCODER if kind in ("audio_sam", "av_sam") else MINI_CONFIG, replace(MINI_TRAINING, lr=rate))
     for kind in COMPARED
@@ -46,6 +75,11 @@ VARIANTS: dict[tuple[str, str], tuple[GAVSConfig, FitConfig]] = {
     ("gavs", "no cue"): (replace(MINI_CONFIG, cue=False), MINI_TRAINING),
     ("gavs", "twice the epochs"): (MINI_CONFIG, replace(MINI_TRAINING, epochs=2 * MINI_TRAINING.epochs)),
 }
+SMALL_VARIANTS = {
+    (kind, name): (config, replace(training, lr=rate))
+    for kind, (config, training) in SMALL_COMPARED.items()
+    for name, rate in SMALL_RATES.items()
+} | {("joint", f"64 pixels, {name}"): settings for name, settings in ATTEMPTS.items()}
 PARTS = [("v1s", "val"), ("v1m", "val"), ("v1s", "unseen_val"), ("v1m", "unseen_val")]
 
 
@@ -74,30 +108,43 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m gavs_lib.lab.tune", description=main.__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/train"))
     parser.add_argument("--results", type=Path, default=Path("data/results/tuning.csv"))
-    parser.add_argument("--models", nargs="+", choices=COMPARED, default=COMPARED)
+    parser.add_argument("--models", nargs="+", help="only these")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(argv)
-    trials = {**VARIANTS, **{(kind, name): name for kind in WITH_SHOTS for name in FEW_SHOT_RATES}}
+    few_shot = {(kind, name): (None, None) for kind in WITH_SHOTS for name in FEW_SHOT_RATES}
+    trials = VARIANTS | few_shot | SMALL_VARIANTS
+    models = {kind for kind, _ in trials}
+    if not set(asked.models or ()) <= models:
+        parser.error(f"--models: there are {', '.join(sorted(models))}")
     for (kind, name), trial in trials.items():
         table = pd.read_csv(asked.results)
         done = (table["model"] == kind) & (table["variant"] == name) & (table["seed"] == asked.seed)
-        if done.any() or kind not in asked.models:
+        if done.any() or (asked.models and kind not in asked.models):
             continue
         begun = time.monotonic()
         row = {"model": kind, "variant": name, "seed": asked.seed}
         if name in FEW_SHOT_RATES:
             row |= _few_shot(kind, name, chosen(asked.results, kind), asked.work, asked.seed)
         else:
-            row |= _zero_shot(kind, name, *trial, asked.work, asked.seed)
+            size = SMALL if (kind, name) in SMALL_VARIANTS else None
+            row |= _zero_shot(kind, name, *trial, asked.work, asked.seed, size)
         row |= {"minutes": (time.monotonic() - begun) / 60, "world": fingerprint(), "torch": torch.__version__}
         record(asked.results, pd.DataFrame([row]).round(4), ("model", "variant", "seed"))
         print(row, flush=True)
 
 
-def _zero_shot(kind: str, name: str, config: GAVSConfig, training: FitConfig, work: Path, seed: int) -> dict:
+def _zero_shot(
+    kind: str,
+    name: str,
+    config: GAVSConfig | SAVEConfig,
+    training: FitConfig,
+    work: Path,
+    seed: int,
+    image_size: int | None,
+) -> dict:
     cache = work / "cache"
     folder = work / "tuning" / f"{kind}-{name.replace(' ', '-')}"
-    model, vggish = train_shipped(kind, seed, folder, 0, config, training, cache=cache, progress=False)
+    model, vggish = train_shipped(kind, seed, folder, 0, config, training, cache, progress=False, image_size=image_size)
     row = {"lr": training.lr, "epochs": training.epochs}
     for part in PARTS:
         made, features = toyshop_features({part: DEFAULT_COUNTS[part]}, model, vggish, cache)

@@ -1,0 +1,153 @@
+"""What a model costs: trained values, milliseconds a frame, milliseconds a training step, memory.
+
+Times are taken in turn, a round of all models after a round of all models, so that a busy machine slows all alike: they
+are to be compared within one table and never between two. Memory is measured in a process of its own for each model.
+
+    python -m gavs_lib.lab.cost      the models of notebook 09, at both sizes: data/results/cost.csv
+"""
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+from gavs_lib.gavs import GAVSConfig
+from gavs_lib.lab.joint import JointConfig
+from gavs_lib.lab.shipped import FROZEN_ENCODER, MINI_CONFIG, MINI_SAVE, build_model
+from gavs_lib.lab.weights import write_atomically
+from gavs_lib.losses import segmentation_loss
+from gavs_lib.save import SAVEConfig
+from gavs_lib.world.folder import fingerprint
+
+SMALL, FULL = 64, 128  # pixels
+
+
+@dataclass(frozen=True)
+class Costed:
+    """A model to measure: its kind (`lab.shipped.MODELS`), its settings, and the side of its pictures in pixels."""
+
+    kind: str
+    config: GAVSConfig | SAVEConfig | JointConfig | None = None
+    image_size: int = FULL
+
+    def build(self) -> nn.Module:
+        torch.manual_seed(0)
+        return build_model(self.kind, self.config, self.image_size)
+
+
+FAMILY = {
+    f"{name}, {size}": Costed(kind, config, size)
+    for name, kind, config in (
+        ("Audio-SAM", "audio_sam", FROZEN_ENCODER),
+        ("AV-SAM", "av_sam", FROZEN_ENCODER),
+        ("AP-SAM", "ap_sam", None),
+        ("SAM-Fusion", "sam_fusion", MINI_CONFIG),
+        ("GAVS", "gavs", MINI_CONFIG),
+        ("SAMA-AVS", "sama_avs", None),
+        ("SAVE", "save", MINI_SAVE),
+        ("joint", "joint", None),
+    )
+    for size in (SMALL, FULL)
+}
+
+
+def measure_cost(models: Mapping[str, Costed], frames: int = 8, rounds: int = 5, memory: bool = True) -> pd.DataFrame:
+    """Measure models side by side, in this process's number of threads, on the CPU.
+
+    Args:
+        models: name -> what to build.
+        frames: that go through together.
+        rounds: measured, after one that warms up.
+        memory: measure memory as well, which starts two processes a model.
+
+    Returns:
+        A row a model: name, kind, image_size, trained (values), ms_frame (from picture to mask, as in use), ms_step (a
+        training step, per frame, from the cached prefix where there is one), mb_use and mb_step (by how much the
+        process's largest memory grows in each; NaN if not asked for), frames, threads.
+    """
+    built = {name: each.build() for name, each in models.items()}
+    taken = {name: {"use": [], "step": []} for name in models}
+    for _ in range(rounds + 1):
+        for name, model in built.items():
+            for what, run in (("use", _use), ("step", _step)):
+                given = _inputs(model, frames)
+                taken[name][what].append(run(model, *given))
+    rows = []
+    for name, each in models.items():
+        row = {"name": name, "kind": each.kind, "image_size": each.image_size}
+        row["trained"] = built[name].trainable_summary().trained
+        for what, seconds in taken[name].items():
+            row[f"ms_{'frame' if what == 'use' else what}"] = 1e3 * statistics.median(seconds[1:]) / frames
+        for what in ("use", "step"):
+            row[f"mb_{what}"] = _in_own_process(each, what, frames) if memory else float("nan")
+        rows.append(row | {"frames": frames, "threads": torch.get_num_threads()})
+    return pd.DataFrame(rows)
+
+
+def _inputs(model: nn.Module, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+    size = model.sam.image_encoder.img_size
+    generator = torch.Generator().manual_seed(0)
+    return 255 * torch.rand(1, frames, 3, size, size, generator=generator), torch.randn(1, frames, 128)
+
+
+def _use(model: nn.Module, images: torch.Tensor, audio: torch.Tensor) -> float:
+    """Seconds from pictures to masks."""
+    model.eval()
+    begun = time.perf_counter()
+    with torch.no_grad():
+        model(images, audio)
+    return time.perf_counter() - begun
+
+
+def _step(model: nn.Module, images: torch.Tensor, audio: torch.Tensor) -> float:
+    """Seconds of forward and backward from the activation that the cache holds; the optimiser's share is left out."""
+    model.train()
+    prefix = model.encode_prefix(images)
+    begun = time.perf_counter()
+    output = model(None, audio, prefix=prefix)
+    segmentation_loss(output.mask_logits, torch.zeros_like(output.mask_logits)).backward()
+    seconds = time.perf_counter() - begun
+    model.zero_grad(set_to_none=True)
+    return seconds
+
+
+def _in_own_process(model: Costed, what: str, frames: int) -> float:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_growth, (model, what, frames, torch.get_num_threads()))
+
+
+def _growth(model: Costed, what: str, frames: int, threads: int) -> float:
+    """By how many MB this process's largest memory grows when the model runs once."""
+    torch.set_num_threads(threads)
+    built = model.build()
+    given = _inputs(built, frames)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    (_use if what == "use" else _step)(built, *given)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return grown / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure SAVE, its relatives and GAVS at both sizes, side by side."""
+    parser = argparse.ArgumentParser(prog="python -m gavs_lib.lab.cost", description=main.__doc__)
+    parser.add_argument("--results", type=Path, default=Path("data/results/cost.csv"))
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=9)
+    asked = parser.parse_args(argv)
+    table = measure_cost(FAMILY, asked.frames, asked.rounds).round(2)
+    notes = {"world": fingerprint(), "torch": torch.__version__, "command": "python -m gavs_lib.lab.cost"}
+    write_atomically(asked.results, table.assign(**notes).to_csv(index=False).encode())
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
