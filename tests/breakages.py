@@ -646,6 +646,57 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
             "rows, live_scores =",
         ),
     },
+    "09_save": {
+        "set(groups) <= ": ("stages['prompt'] = ()  # prompts are forgotten", "for stage, members in"),
+        "not adapter(x).any()": (
+            "class ImageEncoderAdapter(ImageEncoderAdapter):\n"
+            "    def __init__(self, dim, channels):\n"
+            "        super().__init__(dim, channels)\n"
+            "        nn.init.ones_(self.up.bias)  # it does not start as nothing"
+        ),
+        "by_hand.shape == x.shape": (
+            "def adapt(x, gate, down, up):  # without the gate\n"
+            "    x = x.permute(0, 3, 1, 2)\n"
+            "    return up(torch.relu(down(x)), output_size=x.shape[2:]).permute(0, 2, 3, 1)"
+        ),
+        "torch.allclose(torch.stack(r)": (
+            "class ResidualAudioAdapter(ResidualAudioAdapter):\n"
+            "    def forward(self, audio):  # each of the residual before it, not of the sound\n"
+            "        a = self.project(audio)\n"
+            "        residuals = [self.encoders[0](a)]\n"
+            "        for encoder in self.encoders[1:]:\n"
+            "            residuals.append(encoder(a + residuals[-1]))\n"
+            "        return torch.stack(residuals)"
+        ),
+        "torch.equal(untrained, by_sam)": (
+            "class SAVE(SAVE):\n"
+            "    def __init__(self, *given):\n"
+            "        super().__init__(*given)\n"
+            "        nn.init.ones_(self.audio_adapters.project.bias)  # it adds something from the start"
+        ),
+        "torch.allclose(after_each_block(own": (
+            "right = after_each_block  # every picture with the sound of the next one\n"
+            "after_each_block = lambda model, images, sounds: right(model, images, sounds.roll(1, dims=0))"
+        ),
+        "max(moved['GAVS']) == 0": (
+            "for each in (shipped, sides, features):\n    each['GAVS'] = each['SAVE']  # a GAVS whose encoder hears"
+        ),
+        "min(moved['SAVE'][-1]": (
+            "nn.init.zeros_(shipped['SAVE'].audio_adapters.project.weight)  # its sound is turned off",
+            "moved = {",
+        ),
+        "own > other + 0.1": ("shuffled = lambda features: features  # the right sound again", "rows, of_clips ="),
+        "gained > 1.5": ("SMALL = FULL  # no small picture", "four = {"),
+        "by_name.loc[": (
+            "read = pd.read_csv  # as if memory did not depend on the size\n"
+            "pd.read_csv = lambda path: read(path).assign(mb_step=1.0)"
+        ),
+        "not stale": (
+            "read_results = lambda path: pd.DataFrame(\n"
+            "    {'variant': ['gavs'], 'shots': 0, 'state': 'best', 'world': 'an older one'}\n"
+            ")"
+        ),
+    },
     "10_your_own_data": {
         "(film.frame_times <= middle": (
             "read = read_clip  # and take the last picture of each second\n"

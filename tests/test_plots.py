@@ -35,6 +35,14 @@ PROBES = pd.DataFrame(
     ],
     columns=["encoder", "factor", "name", "value", "chance"],
 )
+COSTS = pd.DataFrame(
+    [
+        ("GAVS 64", "GAVS", 3.0, 60.0, 1.0),
+        ("GAVS 128", "GAVS", 11.0, 80.0, 1.0),
+        ("SAVE 64", "SAVE", 4.0, 66.0, np.nan),
+    ],
+    columns=["name", "family", "x", "y", "sd"],
+)
 STARTS = {"second": range(10), "published": [0.96 * i for i in range(10)]}
 RAMP = np.linspace(-1, 1, 640)
 WAVE = np.sin(np.arange(400) / 9)
@@ -133,6 +141,7 @@ FIGURES = {
         np.array([0.5, 0.9]), np.array([0.4, 0.2]), ("a", "b"), (0.4, 0.1, 0.7), "two"
     ),
     "draws": lambda: plots.draws([[1, 3, 0], [1, 3, 0, 0]], ["bell", "car"], "draws"),
+    "trade_off": lambda: plots.trade_off(COSTS, "quality and cost", "milliseconds a frame", "mean IoU"),
     "bands": lambda: plots.bands(SHOTS, "few shots", "shots"),
     "changes": lambda: plots.changes(CHANGES, "changes", ["before", "after", "control"]),
     "architecture": lambda: plots.architecture("GAVS"),
@@ -498,3 +507,14 @@ def test_changes_point_from_before_to_after_row_by_row():
     assert before == [[0.2, 0], [0.5, 1]] and after == [[0.6, 0], [0.4, 1]] and control == [[0.3, 0], [0.5, 1]]
     with pytest.raises(ValueError, match=r"\['before', 'after'\] do not name"):
         plots.changes(CHANGES, "changes", ["before", "after"])
+
+
+def test_a_trade_off_names_every_model_and_joins_those_of_a_family():
+    axis = FIGURES["trade_off"]().axes[0]
+    assert {text.get_text() for text in axis.texts} == set(COSTS["name"]) and axis.get_xscale() == "log"
+    gavs, save = (line for line in axis.lines if len(line.get_xdata()) in (1, 2) and line.get_linestyle() == ":")
+    assert list(gavs.get_xdata()) == [3, 11] and list(gavs.get_ydata()) == [60, 80]
+    assert gavs.get_color() == plots.SOUNDING != save.get_color()
+    for wrong in (COSTS.drop(columns="sd"), COSTS[:0], COSTS.assign(x=0.0)):
+        with pytest.raises(ValueError, match="expected name, family, x, y and sd"):
+            plots.trade_off(wrong, "t", "x", "y")

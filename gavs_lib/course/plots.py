@@ -1319,6 +1319,40 @@ def bands(table: pd.DataFrame, title: str, xlabel: str, ylabel: str = "mean IoU"
         return _finish(figure, title)
 
 
+def trade_off(table: pd.DataFrame, title: str, xlabel: str, ylabel: str) -> Figure:
+    """Quality against cost: a dot a model, named, with its spread; models of one family share a colour and a line.
+
+    Args:
+        table: columns name, family, x, y and sd (of y; NaN: no bar). At most six families; the first is orange.
+        title: of the figure.
+        xlabel, ylabel: of the axes, with units; x is drawn on a logarithmic scale.
+
+    Raises:
+        ValueError: a column is missing, there is no row, more than six families, or a cost of 0 or less.
+    """
+    missing = {"name", "family", "x", "y", "sd"} - set(table.columns)
+    families = [] if missing else list(dict.fromkeys(table["family"]))
+    if missing or not 0 < len(families) <= 6 or (table["x"] <= 0).any():
+        raise ValueError(
+            f"the table lacks columns {sorted(missing)}, has {len(families)} families (1 to 6), or a cost is not above "
+            "0; expected name, family, x, y and sd."
+        )
+    marks = ((SOUNDING, "o"), (SILENT, "s"), (TRAINED, "D"), (FROZEN, "^"), ("#CC79A7", "v"), ("#000000", "X"))
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(WIDTH, 4.4), layout="constrained")
+        for family, (color, marker) in zip(families, marks):
+            rows = table[table["family"] == family].sort_values("x")
+            axis.errorbar(rows["x"], rows["y"], yerr=rows["sd"].fillna(0), fmt=marker + ":", color=color, capsize=3)
+            for row in rows.itertuples():
+                axis.annotate(row.name, (row.x, row.y), (7, 6), textcoords="offset points", fontsize=11, color=color)
+        axis.set(xlabel=xlabel, ylabel=ylabel, xscale="log")
+        axis.margins(x=0.18, y=0.15)
+        ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if _between(tick, axis.get_xlim())]
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.minorticks_off()
+        return _finish(figure, title)
+
+
 def changes(table: pd.DataFrame, title: str, names: Sequence[str], xlabel: str = "mean IoU") -> Figure:
     """What became of each row: a grey dot for before, an arrow to an orange one for after, a blue ring for a control.
 
@@ -1398,6 +1432,10 @@ def _iou(prediction: np.ndarray, truth: np.ndarray) -> float:
 def _spread(count: int, most: int) -> list[int]:
     """At most `most` of the numbers 0 ... count - 1, evenly spaced, the first among them."""
     return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most)).round()})
+
+
+def _between(number: float, limits: tuple[float, float]) -> bool:
+    return limits[0] <= number <= limits[1]
 
 
 def _two_lines(name: str) -> str:

@@ -22,13 +22,13 @@ from torch import nn
 
 from gavs_lib.gavs import GAVSConfig
 from gavs_lib.lab.joint import JointConfig
-from gavs_lib.lab.shipped import FROZEN_ENCODER, MINI_CONFIG, MINI_SAVE, build_model
+from gavs_lib.lab.shipped import FROZEN_ENCODER, MINI_CONFIG, MINI_SAVE, SMALL, build_model
 from gavs_lib.lab.weights import write_atomically
 from gavs_lib.losses import segmentation_loss
 from gavs_lib.save import SAVEConfig
 from gavs_lib.world.folder import fingerprint
 
-SMALL, FULL = 64, 128  # pixels
+FULL = 128  # pixels; SAM-mini's own
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ from gavs_lib.lab.shipped import (
     MINI_SAVE,
     MINI_TRAINING,
     SAVE_TRAINING,
+    SMALL,
+    Recipe,
     record,
     train_shipped,
 )
@@ -51,7 +53,6 @@ LEAD = 0.01
 COMPARED = ("gavs", "sam_fusion", "audio_sam", "av_sam", "tpavi")
 WITH_SHOTS = ("gavs", "sam_fusion", "audio_sam", "tpavi")  # AV-SAM is compared zero-shot only
 
-SMALL = 64  # pixels; half of what SAM-mini was trained with, in each direction (SAVE: a quarter)
 SMALL_RATES = {"64 pixels": 1e-3, "64 pixels, lr 5e-4": 5e-4, "64 pixels, lr 2e-4": 2e-4}
 SMALL_COMPARED = {
     "gavs": (MINI_CONFIG, MINI_TRAINING),
@@ -144,7 +145,7 @@ def _zero_shot(
 ) -> dict:
     cache = work / "cache"
     folder = work / "tuning" / f"{kind}-{name.replace(' ', '-')}"
-    model, vggish = train_shipped(kind, seed, folder, 0, config, training, cache, progress=False, image_size=image_size)
+    model, vggish = train_shipped(kind, seed, folder, 0, Recipe(config, training, image_size), cache, progress=False)
     row = {"lr": training.lr, "epochs": training.epochs}
     for part in PARTS:
         made, features = toyshop_features({part: DEFAULT_COUNTS[part]}, model, vggish, cache)

@@ -1,0 +1,577 @@
+# %% [markdown]
+# # 09 · SAVE: sound enters early
+#
+# *About two minutes on a two-core laptop without GPU, offline; nothing is trained.*
+#
+# **What you will do**
+#
+# 1. see what SAVE changes against GAVS: sound enters SAM's encoder after every block, and pictures may be small,
+# 2. build its three new pieces in a few visible lines, and check that the library's compute the same,
+# 3. watch how far sound gets, block by block, in a trained SAVE and in a trained GAVS,
+# 4. measure what each model costs, and tell what the *model* saves from what the *small picture* saves,
+# 5. read SAVE's Tables 1 to 9 beside our own trainings,
+# 6. look at an attempt to join both papers, and at what it was good for.
+#
+# **Reads:** the miniature weights, and two tables that were measured before: `data/results/grid.csv` (trainings) and `data/results/cost.csv` (milliseconds and memory). **Writes** to `output_dir`: a cache and `09_save.json`.
+#
+# This page needs no other one to have been run before; it is easier to read after 04 and 08.
+
+# %% tags=["parameters"]
+results: str = ""  # table of trainings, as `python -m gavs_lib.lab.grid` writes it; "": the recorded one
+seen_part: str = "v1s test"  # its test of single sounds with seen classes
+several_part: str = "v1m test"  # its test of several sounds with seen classes
+unseen_part: str = "v1s unseen_test"  # its test of unseen classes; of AVS-V3: "v3 unseen"
+clips: int = 24  # fresh clips of seen classes, and as many of unseen ones, on which shipped models are scored
+frames: int = 8  # pictures that go through a model together, where its cost is measured
+rounds: int = 5  # of which the median counts
+gallery_clips: int = 4  # clips in the gallery
+seed: int = 9  # of the clips
+device: str = "auto"  # "cpu", "cuda", or "auto": the GPU if there is one
+output_dir: str = "build"  # where everything is written
+cache_dir: str = ""  # where features are kept; "": a folder in output_dir
+
+# %% [markdown]
+# ## Set-up
+# The first cell matters on Colab only. The second says what everything below ran on.
+
+# %%
+# Only on Colab: install the library. (`make stamp` writes this cell; elsewhere it does nothing.)
+import importlib.util
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("gavs_lib") is None:
+    raise RuntimeError("This copy is not published yet; [tool.gavs] in its pyproject.toml waits for an address.")
+
+# %%
+import json
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import display
+from torch import nn
+
+if device == "auto":
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+page_started = time.perf_counter()
+print(f"Python {platform.python_version()}, torch {torch.__version__}, device {device}, seed {seed}")
+
+# %%
+from gavs_lib import build_sam, load_vggish
+from gavs_lib._shipped import shipped_results
+from gavs_lib.course import plots
+from gavs_lib.data import paper_table
+from gavs_lib.lab.cost import FULL, Costed, measure_cost
+from gavs_lib.lab.evaluate import interval, score, shuffled
+from gavs_lib.lab.features import resize_frames
+from gavs_lib.lab.shipped import MINI_CONFIG, MINI_SAVE, SMALL, build_model, load_model
+from gavs_lib.lab.statistics import compare, read_results, spread
+from gavs_lib.lab.toyshop import scene_clip, toyshop_features
+from gavs_lib.lab.train import collate, predict_masks
+from gavs_lib.save import SAVE, ImageEncoderAdapter, ResidualAudioAdapter
+from gavs_lib.world.folder import fingerprint, recipes
+
+# %%
+output = Path(output_dir)
+output.mkdir(parents=True, exist_ok=True)
+cache = Path(cache_dir) if cache_dir else output / "cache"
+vggish = load_vggish("mini").to(device)
+
+# %% [markdown]
+# ## 1. Two answers to one question
+# SAM knows nothing of sound. **GAVS** leaves its encoder deaf and tells the *decoder*, by one prompt token, what to look for. That is late: the features of the picture, from which the mask is drawn, were made without knowing what is asked for. And GAVS works on pictures of 1024 pixels, where the encoder is most of the cost.
+#
+# **SAMA-AVS** adds the sound to every token *before* each encoder block, and gives the decoder no prompt. **SAVE** does both: it adds sound *after* each block, hands what it added to the decoder as a prompt, and puts an adapter into every block so that pictures of 256 pixels suffice. All of them train SAM's small mask decoder as well; **AP-SAM** is a prompt and a trained decoder and nothing else.
+#
+# A note marks where sound enters; numbers are the values that train there.
+
+# %%
+family = {"Audio-SAM": "audio_sam", "AP-SAM": "ap_sam", "GAVS": "gavs", "SAM-Fusion": "sam_fusion"}
+family |= {"SAMA-AVS": "sama_avs", "SAVE": "save"}
+stages = {
+    "encoder": ("visual adapters", "layer norms of these blocks"),
+    "sound in it": ("audio_adapters", "injections"),
+    "fusion": ("fusion",),
+    "prompt": ("prompt",),
+    "decoder": ("ColA", "mask decoder"),
+}
+
+# %%
+rows = []
+for name, kind in family.items():
+    groups = {g: sum(values.values()) for g, values in build_model(kind).trainable_summary().groups.items()}
+    assert set(groups) <= {group for members in stages.values() for group in members}, "every trained group is counted"
+    for stage, members in stages.items():
+        trained = float(sum(groups.get(group, 0) for group in members))
+        exists = trained > 0 or stage in ("encoder", "decoder")
+        enters = stage in ("sound in it", "fusion", "prompt") and trained > 0
+        rows.append((name, stage, trained if exists else np.nan, enters))
+entries = pd.DataFrame(rows, columns=["name", "stage", "trained", "sound"])
+
+# %% tags=["report"]
+plots.rivals(entries, "Where sound enters (♪), and what trains (green)")
+
+# %% [markdown]
+# SAVE trains three times as many values as GAVS here; with ViT-H and 256 channels it is the other models that look small. Part of whatever it gains may be that. Section 5 has a row without the image adapters, where most of them are.
+#
+# ## 2. SAVE, piece by piece
+# ### 2a. The image encoder adapter (equation 1)
+# Each encoder block ends in an MLP. SAVE puts an adapter beside it, on the same normalised input:
+#
+# $$x_i = \mathrm{MLP}(\mathrm{LN}(x_i^a)) + \mathrm{Adapter}(\mathrm{LN}(x_i^a)) + x_i^a \qquad (1)$$
+#
+# The adapter first weighs the *channels*, by a gate that looks at their average over the picture, then looks at the *neighbourhood*: a convolution to half the resolution, and a transposed one back. The last of these starts at zero, so that an untrained adapter adds nothing. **We expect** the few lines below to compute what the library's class does, also on a grid of 15, which half a resolution does not divide.
+
+
+# %%
+def adapt(x: torch.Tensor, gate: nn.Module, down: nn.Module, up: nn.Module) -> torch.Tensor:
+    """Equation 1's Adapter, x [N, H, W, C]."""
+    weights = gate(x.mean(dim=(1, 2)))  # one for each channel, 0 to 1: global average pooling, C -> C/4 -> C, sigmoid
+    x = (x * weights[:, None, None]).permute(0, 3, 1, 2)
+    return up(torch.relu(down(x)), output_size=x.shape[2:]).permute(0, 2, 3, 1)
+
+
+# %%
+torch.manual_seed(seed)
+adapter = ImageEncoderAdapter(dim=128, channels=32)
+for side in (16, 15):
+    x = torch.randn(2, side, side, 128)
+    assert not adapter(x).any(), "untrained, it adds nothing"
+trained = ImageEncoderAdapter(dim=128, channels=32)
+nn.init.normal_(trained.up.weight, std=0.1)
+with torch.no_grad():
+    by_hand, by_library = adapt(x, trained.gate, trained.down, trained.up), trained(x)
+print(f"a grid of 15 x 15 comes back as {by_hand.shape[1]} x {by_hand.shape[2]}")
+assert by_hand.shape == x.shape and torch.allclose(by_hand, by_library), "the library's adapter is equation 1's"
+
+# %% [markdown]
+# ### 2b. The residual audio encoder adapter (equation 2)
+# Sound is made as wide as the encoder ($a$), and each block gets an encoder of its own, $\mathrm{PE}_i(x) = \mathrm{MLP}_i(x) + x$. What is added after block $i$ also knows what the encoder before made of the sound:
+#
+# $$r_1 = \mathrm{PE}_1(a), \qquad r_i = \mathrm{PE}_i\big(a + \mathrm{PE}_{i-1}(a)\big), \qquad \mathrm{prompt} = \mathrm{MLP}\Big(\sum_i r_i\Big) \qquad (2)$$
+#
+# (The paper's figure hands the *last* residual to the decoder, its equation the sum; we follow the equation. Note that the inner $\mathrm{PE}_{i-1}$ works on $a$ itself, not on $r_{i-1}$.)
+
+# %%
+injector = ResidualAudioAdapter(audio_dim=128, dim=128, depth=6, layers=2)
+for parameter in injector.parameters():
+    nn.init.normal_(parameter, std=0.05)
+sound = torch.randn(3, 128)
+with torch.no_grad():
+    a, PE = injector.project(sound), injector.encoders
+    r = [PE[0](a)] + [PE[i](a + PE[i - 1](a)) for i in range(1, 6)]
+    by_library = injector(sound)
+assert torch.allclose(torch.stack(r), by_library, atol=1e-6), "the library's residuals are equation 2's"
+print(f"{len(r)} residuals of {r[0].shape[1]} numbers for each of {len(sound)} sounds")
+
+# %% [markdown]
+# ### 2c. Into the encoder
+# After block $i$ the residual is added to *every* token of the picture: sound has no place yet. The adapters and the attention of the blocks behind it must turn "everywhere the same" into "there". **We expect** the loop below to give the library's features; and an *untrained* SAVE to encode exactly as SAM does, whatever it hears, because whatever it adds starts at zero.
+
+# %%
+clip = scene_clip(next(recipes("v1s", "test", 1, seed=seed)))
+images = resize_frames(clip.frames, SMALL)  # [5, 3, 64, 64]
+heard = torch.randn(len(images), 128)
+torch.manual_seed(seed)
+own, sam = SAVE(build_sam("mini", "shipped", SMALL), MINI_SAVE), build_sam("mini", "shipped", SMALL)
+with torch.no_grad():
+    by_sam = sam.image_encoder((images - sam.pixel_mean) / sam.pixel_std)
+    untrained = own._encode(images[None], heard[None], None, None)[0][0]
+print(f"largest difference to SAM's features: {(untrained - by_sam).abs().max().item()}")
+assert torch.equal(untrained, by_sam), "untrained, SAVE's encoder is SAM's, to the last bit"
+
+
+# %%
+def after_each_block(model, images: torch.Tensor, sounds: torch.Tensor) -> list[torch.Tensor]:
+    """What a model has after each block, and behind the neck; a model without audio adapters hears nothing there."""
+    encoder, sam = model.sam.image_encoder, model.sam
+    x = encoder.patch_embed((images - sam.pixel_mean) / sam.pixel_std) + encoder.pos_embed
+    injected = model.audio_adapters(sounds) if hasattr(model, "audio_adapters") else [None] * len(encoder.blocks)
+    states = []
+    for block, residual in zip(encoder.blocks, injected):
+        x = block(x) if residual is None else block(x) + residual[:, None, None]
+        states.append(x)
+    return [*states, encoder.neck(x.permute(0, 3, 1, 2))]
+
+
+# %%
+for parameter in own.audio_adapters.parameters():
+    nn.init.normal_(parameter, std=0.05)
+with torch.no_grad():
+    by_library = own._encode(images[None], heard[None], None, None)[0][0]
+    assert torch.allclose(after_each_block(own, images, heard)[-1], by_library, atol=1e-5), (
+        "the library's encoder is this loop"
+    )
+
+# %% [markdown]
+# ## 3. How far does sound get?
+# Now trained models, as they come with the course. We play each picture another clip's sound and ask by how much the features change, in per cent of their own size. GAVS's encoder is deaf: **we expect** 0 everywhere. SAVE's and SAMA-AVS's must change, and behind the neck as well, or the decoder could not draw by it.
+
+# %%
+shipped = {name: load_model(kind)[0].to(device) for name, kind in (("GAVS", "gavs"), ("SAVE", "save"))}
+shipped["SAMA-AVS"] = load_model("sama_avs")[0].to(device)
+sides = {name: model.sam.image_encoder.img_size for name, model in shipped.items()}
+print("trained with pictures of", ", ".join(f"{side} pixels ({name})" for name, side in sides.items()))
+told = list(recipes("v1s", "test", clips, seed=seed))
+drawn = [scene_clip(recipe) for recipe in told]
+features = {
+    name: toyshop_features({("v1s", "test"): clips}, model, vggish, cache, seed=seed)[1]
+    for name, model in shipped.items()
+}
+
+
+# %%
+def change_by_sound(name: str) -> list[float]:
+    """Relative change of a model's features, per cent, after each block and behind the neck, when the sound changes."""
+    model = shipped[name]
+    sounds = features[name].audio[:, 0].to(device)
+    pictures = torch.cat([resize_frames(each.frames[:1], sides[name]) for each in drawn]).to(device)
+    if name == "SAMA-AVS":  # its injections come before the blocks: ask the model itself, behind the neck only
+        own, other = (model._encode(pictures[:, None], s[:, None], None, None)[0] for s in (sounds, sounds.roll(1, 0)))
+        return [100 * ((other - own).norm() / own.norm()).item()]
+    own, other = after_each_block(model, pictures, sounds), after_each_block(model, pictures, sounds.roll(1, dims=0))
+    return [100 * ((b - a).norm() / a.norm()).item() for a, b in zip(own, other)]
+
+
+with torch.no_grad():
+    moved = {name: change_by_sound(name) for name in shipped}
+print({name: [round(value, 1) for value in values] for name, values in moved.items()})
+assert max(moved["GAVS"]) == 0, "GAVS's encoder is deaf: its prompt comes after it"
+assert min(moved["SAVE"][-1], moved["SAMA-AVS"][-1]) > 1, "in the others sound gets through to the decoder"
+
+# %% tags=["report"]
+plots.lines(
+    {name: moved[name] for name in ("SAVE", "GAVS")},
+    "Change of the features when another sound is played",
+    "after encoder block (7: the neck)",
+    "per cent of their size",
+    x=range(1, 8),
+)
+
+# %% [markdown]
+# **How to read it.** A change is no use by itself: adding a constant to all tokens changes them, and says nothing of *where*. What counts is the mask. So, as always: scores, with the sound of another clip beside them.
+
+# %%
+rows, of_clips = [], {}
+for classes, part in (("seen classes", ("v1s", "test")), ("unseen classes", ("v1s", "unseen_test"))):
+    for name, model in shipped.items():
+        _, tested = toyshop_features({part: clips}, model, vggish, cache, seed=seed)
+        for control, played, kind in (("", tested, "hears"), (", another sound", shuffled(tested), "deaf")):
+            values = score(model, played)["miou"].to_numpy()
+            of_clips[name, classes, control] = values
+            low, high = interval(values)
+            label = f"{name} ({sides[name]} px){control}"
+            rows.append(dict(group=classes, name=label, kind=kind, value=values.mean(), low=low, high=high))
+
+# %% tags=["report"]
+plots.scores(pd.DataFrame(rows), f"Shipped models, {clips} fresh clips each, one training each")
+
+# %%
+for name in shipped:
+    own, other = (of_clips[name, "seen classes", control].mean() for control in ("", ", another sound"))
+    print(f"{name}: the right sound is worth {100 * (own - other):.0f} points")
+    assert own > other + 0.1, "a model that hears must lose by another clip's sound"
+
+# %% [markdown]
+# ## 4. What it costs, and why
+# SAVE (256) is faster than GAVS (1024). Two things changed at once, the model and the size of the picture, so we measure all four combinations, in turn, in one run. **We expect** the small picture to save much more than the model: a quarter of the pixels is a quarter of the tokens, and attention grows faster than that.
+
+# %%
+four = {
+    f"{name}, {size}": Costed(kind, config, size)
+    for name, kind, config in (("GAVS", "gavs", MINI_CONFIG), ("SAVE", "save", MINI_SAVE))
+    for size in (FULL, SMALL)
+}
+cost = measure_cost(four, frames, rounds, memory=False).set_index("name")
+display(cost[["trained", "ms_frame", "ms_step", "threads"]].round(1))
+
+# %%
+factors = []
+for what, meaning in (("ms_frame", "using it"), ("ms_step", "training it")):
+    ms = cost[what]
+    factors.append((meaning, "smaller picture, GAVS", ms[f"GAVS, {FULL}"] / ms[f"GAVS, {SMALL}"]))
+    factors.append((meaning, "smaller picture, SAVE", ms[f"SAVE, {FULL}"] / ms[f"SAVE, {SMALL}"]))
+    factors.append((meaning, "SAVE for GAVS, large picture", ms[f"GAVS, {FULL}"] / ms[f"SAVE, {FULL}"]))
+    factors.append((meaning, "SAVE for GAVS, small picture", ms[f"GAVS, {SMALL}"] / ms[f"SAVE, {SMALL}"]))
+    factors.append((meaning, "both", ms[f"GAVS, {FULL}"] / ms[f"SAVE, {SMALL}"]))
+faster = pd.DataFrame(factors, columns=["", "changed", "times as fast"]).pivot(index="changed", columns="")
+display(faster.round(2))
+for name in ("GAVS", "SAVE"):
+    gained = cost.loc[f"{name}, {FULL}", "ms_frame"] / cost.loc[f"{name}, {SMALL}", "ms_frame"]
+    assert gained > 1.5, f"a quarter of the pixels must save time ({name}: {gained:.2f} times as fast)"
+
+# %% [markdown]
+# **How to read it.** A number below 1 means slower. It is the picture that makes SAVE fast; SAVE itself is *slower* than GAVS at equal size, in training most of all: GAVS's first blocks are frozen and deaf, so their output is computed once and cached, while every block of SAVE depends on the sound and must be computed anew in each step. The paper's Table 8 agrees: SAVE (1024) and SAMA-AVS take exactly as long as each other.
+#
+# Memory and the other models, measured before (`python -m gavs_lib.lab.cost`; times of another machine, to be compared with each other only), with the paper's Table 8:
+
+# %%
+recorded_cost = pd.read_csv(shipped_results("cost"))
+display(recorded_cost.drop(columns=["world", "torch", "command"]).set_index("name").round(1))
+table_8 = paper_table("save", 8)
+display(table_8.pivot(index=["method", "size"], columns=["metric", "dataset"], values="value"))
+by_name = recorded_cost.set_index("name")
+assert by_name.loc[f"SAVE, {SMALL}", "mb_step"] < by_name.loc[f"SAVE, {FULL}", "mb_step"], "small pictures, less memory"
+
+# %% [markdown]
+# ## 5. SAVE's tables, here
+# Now the trainings of the laboratory. All models of one size stand on the same SAM-mini, clips and steps; those of SAVE's family are trained with their paper's loss (BCE and soft IoU). Each got three learning rates, judged on validation clips (`data/results/tuning.csv`). What is not trained yet is said.
+
+# %%
+grid = read_results(results or None)
+if not results:
+    stale = set(grid["world"]) - {fingerprint()}
+    assert not stale, f"rows of another toy shop than this one: {stale}; train them again"
+zero_shot = grid[(grid["shots"] == 0) & (grid["state"] == "best")]
+parts = {seen_part: "seen, one sounds", several_part: "seen, several sound", unseen_part: "unseen, one sounds"}
+scored = zero_shot[(zero_shot["figure"] == "mIoU") & zero_shot["part"].isin(list(parts))]
+
+
+# %%
+def measured(variants: dict[str, str]) -> pd.DataFrame:
+    """Mean and spread over trainings, per cent, of each variant (name -> variant in the table) on the three parts."""
+    columns, there = {}, scored[scored["variant"].isin(list(variants.values()))]
+    for row in spread(there, ["variant", "part"]).itertuples() if len(there) else ():
+        deviation = "" if np.isnan(row.sd) else f" ± {100 * row.sd:.1f}"
+        columns[row.variant, parts[row.part]] = f"{100 * row.mean:.1f}{deviation} ({row.units})"
+    index, header = list(variants), list(parts.values())
+    table = [[columns.get((variants[name], part), "not yet measured") for part in header] for name in index]
+    return pd.DataFrame(table, index=index, columns=header)
+
+
+# %%
+def answerable(questions: dict[str, tuple[str, str]], chosen: pd.DataFrame) -> dict:
+    """(part, name) -> what to select for a and for b, where both were trained with the same rotation and seed."""
+    units = {key: set(zip(rows["rotation"], rows["seed"])) for key, rows in chosen.groupby(["variant", "part"])}
+    return {
+        (part, name): tuple({"variant": side, "part": part} for side in sides)
+        for part in chosen["part"].unique()
+        for name, sides in questions.items()
+        if set.intersection(*(units.get((side, part), set()) for side in sides))
+    }
+
+
+# %%
+def ask(questions: dict[str, tuple[str, str]], chosen: pd.DataFrame = scored) -> pd.DataFrame:
+    """Paired differences a - b in points (name -> a, b) on every part that both were measured on."""
+    pairs = answerable(questions, chosen)
+    missing = [name for name in questions if not any(name == asked for _, asked in pairs)]
+    print(f"{len(pairs)} comparisons" + (f"; not yet measured: {', '.join(missing)}" if missing else ""))
+    if not pairs:
+        return pd.DataFrame()
+    found = compare(chosen, pairs).rename(columns={"difference": "value"})
+    found[["value", "low", "high"]] *= 100
+    return found.assign(group=[parts.get(part, part) for part, _ in pairs], name=[name for _, name in pairs])
+
+
+# %%
+def show_differences(found: pd.DataFrame, title: str) -> None:
+    """As a picture, and a sentence for each."""
+    if len(found):
+        display(plots.estimates(found, title, "difference of mean IoU (points)"))
+    for row in found.itertuples():
+        told = "clearly more" if row.low > 0 else "clearly less" if row.high < 0 else "not decided"
+        if row.units == 1:
+            told += " (one training each: provisional)"
+        print(f"{row.group}, {row.name}: {row.value:+.1f} [{row.low:+.1f}, {row.high:+.1f}], {row.units}: {told}")
+
+
+# %% [markdown]
+# ### Table 1: SAM and its relatives
+# In brackets: how many trainings (rotation, seed). Paper's figures are of real data and official weights: look at the order.
+
+# %%
+relatives = {name: f"{kind}, {SMALL}" for name, kind in {**family, "AV-SAM": "av_sam"}.items()}
+display(measured(relatives))
+table_1 = paper_table("save", 1)
+display(table_1[table_1["metric"] == "mIoU"].pivot(index=["method", "size"], columns="dataset", values="value"))
+
+# %% tags=["report"]
+against = {f"SAVE - {name}": (relatives["SAVE"], variant) for name, variant in relatives.items() if name != "SAVE"}
+duels = ask(against)
+show_differences(duels, f"SAVE and its relatives, {SMALL} pixels")
+
+# %% [markdown]
+# ### Tables 7 and 9: modules, resolution, layers
+# Does the image adapter earn its place, at which size, and does a third layer help?
+
+# %%
+modules = {f"SAMA-AVS, {SMALL}": "sama_avs, 64", f"SAVE without image adapters, {SMALL}": "save, 64, no image adapters"}
+modules |= {f"SAVE, {SMALL}": "save, 64", f"SAVE, three layers, {SMALL}": "save, 64, three layers"}
+modules |= {
+    f"SAMA-AVS, {FULL}": "sama_avs, 128",
+    f"SAVE without image adapters, {FULL}": "save, 128, no image adapters",
+}
+modules |= {f"SAVE, {FULL}": "save, 128", f"GAVS, {SMALL}": "gavs, 64", f"GAVS, {FULL}": "gavs"}
+display(measured(modules))
+for number in (7, 9):
+    printed = paper_table("save", number)
+    printed = printed[printed["metric"] == "mIoU"].assign(model=lambda t: t["method"] + " " + t["variant"])
+    display(printed.pivot_table(index=["model", "size"], columns="dataset", values="value", sort=False))
+
+# %% tags=["report"]
+asked = {"image adapters, small": ("save, 64", "save, 64, no image adapters")}
+asked |= {"image adapters, large": ("save, 128", "save, 128, no image adapters")}
+asked |= {"third layer, small": ("save, 64, three layers", "save, 64")}
+asked |= {"SAVE - GAVS, small": ("save, 64", "gavs, 64"), "SAVE - GAVS, large": ("save, 128", "gavs")}
+modules_found = ask(asked)
+show_differences(modules_found, "What each module brings")
+
+# %% [markdown]
+# ### Quality against cost
+# The 2 x 2 of section 4 with scores: what does a small picture cost in points? Costs are the recorded ones.
+
+# %%
+dots = []
+for name, kind in family.items():
+    for size, variant in ((SMALL, f"{kind}, {SMALL}"), (FULL, f"{kind}, {FULL}"), (FULL, kind)):
+        here = scored[(scored["variant"] == variant) & (scored["part"] == unseen_part)]
+        if len(here) and f"{name}, {size}" in by_name.index:
+            values, ms = 100 * here["value"], by_name.loc[f"{name}, {size}", "ms_frame"]
+            dots.append(dict(name=f"{name} {size}", family=name, x=ms, y=values.mean(), sd=values.std()))
+if dots:
+    display(plots.trade_off(pd.DataFrame(dots), "Unseen classes", "milliseconds a frame", "mean IoU, per cent"))
+else:
+    print("not yet measured: python -m gavs_lib.lab.grid family save")
+
+# %% [markdown]
+# ### Table 4: a few shots
+# Zero-shot and with 1, 3 and 5 clips of each unseen class, on the clips that all of them may be tested on.
+
+# %%
+few = grid[(grid["part"] == unseen_part) & (grid["figure"] == "mIoU") & (grid["state"] == "best")]
+few = few[few["variant"].isin(["gavs, 64", "save, 64"])]
+if len(few):
+    display((100 * few.pivot_table(index="variant", columns="shots", values="value")).round(1))
+else:
+    print("not yet measured: python -m gavs_lib.lab.grid family")
+table_4 = paper_table("save", 4)
+display(table_4[table_4["metric"] == "mIoU"].pivot_table(index="method", columns="setting", values="value", sort=False))
+
+# %% [markdown]
+# ### Tables 2 and 6: train on something else first
+# AVS-Synthetic joins pictures and sounds of one class that were never recorded together; `gavs_lib.data.compose` does it for your own. Here the *sketchbook*, another hand and other instruments, gives the material (`gavs_lib.lab.synthetic`). The state "start" is what that alone brings on the toy shop: "0 % real data".
+
+# %%
+starts = {"v1s alone": "save, v1s", "synthetic, then v1s": "save, synthetic, v1s"}
+starts |= {"v1m alone": "save, v1m", "v1s, then v1m": "save, v1s, v1m", "synthetic, then v1m": "save, synthetic, v1m"}
+display(measured(starts))
+begun = grid[(grid["state"] == "start") & (grid["figure"] == "mIoU") & grid["part"].isin(list(parts))]
+if len(begun):
+    display((100 * begun.pivot_table(index="variant", columns="part", values="value")).round(1))
+for number in (2, 6):
+    printed = paper_table("save", number)
+    printed = printed[(printed["metric"] == "mIoU") & printed["method"].isin(["SAVE", "SAMA-AVS"])]
+    label = ["method", "variant", "size", "setting"]
+    display(printed.pivot_table(index=label, columns="dataset", values="value", sort=False, dropna=False).dropna())
+
+# %% tags=["report"]
+asked = {"synthetic first, for v1s": ("save, synthetic, v1s", "save, v1s")}
+asked |= {"v1s first, for v1m": ("save, v1s, v1m", "save, v1m")}
+asked |= {"synthetic first, for v1m": ("save, synthetic, v1m", "save, v1m")}
+starts_found = ask(asked)
+show_differences(starts_found, "What it brings to train on something else first")
+
+# %% [markdown]
+# ## 6. One step beyond both
+# GAVS and SAVE fail alike: of two toys of *one family* they pick the wrong one, most of all in small pictures. Three ideas, each a switch of `gavs_lib.lab.joint.JointConfig`:
+#
+# | Idea | Because |
+# |---|---|
+# | **early**: SAP's token for the decoder *and* SAVE's injection into the tuned blocks | each paper has one half |
+# | **context**: a second is heard together with the seconds of its clip that sound alike | size and material are in pitch and decay, which noise blurs |
+# | **points**: sound looks for its place in the picture; what stands there is SAP's cue, and SAM is given the place as a point. A loss teaches it: as much as possible of the map on what sounds, everything else in the same picture being negatives | GAVS's cue is an average over the picture, and so knows no member; SAM was trained to be pointed at things |
+#
+# Measured by scores, and by the swap test: the same picture is played the voice of each of two toys, and the mask must move, both times.
+
+# %%
+attempts = {"GAVS": "gavs, 64", "SAVE": "save, 64", "early": "joint, early", "early + context": "joint, context"}
+attempts |= {"early + points": "joint, points", "points": "joint, points alone"}
+display(measured(attempts))
+swaps = zero_shot[zero_shot["figure"].str.startswith("swap,") & zero_shot["variant"].isin(list(attempts.values()))]
+if len(swaps):
+    by_kin = swaps.assign(name=swaps["variant"].map({variant: name for name, variant in attempts.items()}))
+    display((100 * by_kin.pivot_table(index="name", columns=["part", "figure"], values="value")).round(1))
+
+# %% tags=["report"]
+asked = {}
+for name in ("early", "early + context", "early + points", "points"):
+    asked |= {f"{name} - {rival}": (attempts[name], attempts[rival]) for rival in ("GAVS", "SAVE")}
+beyond = ask(asked)
+show_differences(beyond, "Attempts to join both papers")
+moving = ask(asked, swaps[swaps["part"] == unseen_part].assign(part=lambda table: table["figure"]))
+show_differences(moving, "Does the mask follow the voice? Unseen classes, share of pairs")
+
+# %% [markdown]
+# ## 7. The gallery
+# The first clips with unseen classes, third second. White outline: what sounds.
+
+# %%
+_, shown = toyshop_features({("v1s", "unseen_test"): gallery_clips}, shipped["GAVS"], vggish, cache, seed=seed)
+pictures = [scene_clip(recipe) for recipe in recipes("v1s", "unseen_test", gallery_clips, seed=seed)]
+sheet = {}
+for name, model in shipped.items():
+    _, played = toyshop_features({("v1s", "unseen_test"): gallery_clips}, model, vggish, cache, seed=seed)
+    logits = predict_masks(model, collate([played[i] for i in range(gallery_clips)]))
+    large = [nn.functional.interpolate(each[None, 2:3], size=(128, 128), mode="bilinear")[0, 0] > 0 for each in logits]
+    sheet[name] = [plots.overlay(clip.frames[2], mask.cpu().numpy()) for clip, mask in zip(pictures, large)]
+sheet["truth"] = [plots.overlay(clip.frames[2], clip.masks[2]) for clip in pictures]
+titles = [clip.a_obj.replace("-", "\n") for clip in pictures]
+plots.contact_sheet(list(sheet.values()), list(sheet), titles, "Unseen classes")
+
+# %% [markdown]
+# **What to look for.** With 64 pixels the decoder draws on a grid of 32: edges are soft, and small toys blur into their neighbours. Does a model mark the wrong toy, or the right one badly? The first is a matter of hearing, the second of size.
+#
+# ## 8. When to use which
+# - **Small pictures, many frames, a small GPU:** SAVE's recipe. The picture saves the time; the trained decoder and the adapters win back a part of what it costs.
+# - **Features that can be cached, several prompts for one picture, a SAM that must stay as it is:** GAVS. Its encoder is deaf, so a picture is encoded once for all sounds; SAVE must encode it anew for every sound. (The mixing desk of notebook 00 lives by that.)
+# - **A rule before either:** find out what the small picture costs *your* data, with section 5's 2 x 2, before choosing a model by speed.
+#
+# ## Results
+# The figures of this page, as JSON, for the table that `make run` prints.
+
+# %%
+over = {f"miou_{name}_{classes}{control}": values for (name, classes, control), values in of_clips.items()}
+over = {"".join(c if c.isalnum() else "_" for c in name.lower()): values for name, values in over.items()}
+metrics = {name: values.mean() for name, values in over.items()}
+metrics |= {f"features_moved_{name.lower()}".replace("-", "_"): values[-1] for name, values in moved.items()}
+metrics |= {f"ms_frame_{name.lower()}".replace(", ", "_"): row["ms_frame"] for name, row in cost.iterrows()}
+tables = {"family": duels, "modules": modules_found, "start": starts_found, "beyond": beyond, "swap": moving}
+metrics |= {f"recorded_comparisons_{name}": len(found) for name, found in tables.items()}
+
+# %%
+metrics = {name: float(value) for name, value in metrics.items()}
+intervals = {name: interval(values) for name, values in over.items()}  # 95 %, over clips
+facts = {"metrics": metrics, "intervals": intervals, "seed": seed, "clips": clips, "results": results}
+facts |= {"world": fingerprint(), "torch": torch.__version__}
+Path(output, "09_save.json").write_text(json.dumps(facts, indent=1))
+print(f"this page took {time.perf_counter() - page_started:.0f} s")
+pd.Series(metrics).round(3)
+
+# %% [markdown]
+# ## Summary
+# - GAVS tells the decoder what to look for; SAVE tells the encoder, block by block, and the decoder.
+# - Everything that SAVE adds starts at zero: it begins as SAM, to the last bit.
+# - A speed-up has causes. Change one thing at a time, and measure in one run.
+# - Early sound costs the cache: what depends on the sound cannot be computed beforehand.
+#
+# ## Quiz
+# 1. SAVE adds the same vector to every place of the picture. How can the mask then depend on the place?
+#    <details><summary>Answer</summary>The blocks behind it are not linear: a token of a bell and a token of a drum react differently to the same addition, by their MLPs and by the attention that compares them.</details>
+# 2. Why must the last layer of each adapter start at zero, and not the first?
+#    <details><summary>Answer</summary>Both would make its output zero. But with the first at zero and an activation behind it, or with both at zero, no gradient would reach the rest; with the last at zero it receives one in the first step, and passes it on from the second.</details>
+# 3. GAVS (128) takes longer than SAVE (64). A colleague concludes that SAVE is the faster model. What is missing?
+#    <details><summary>Answer</summary>The other two corners of the 2 x 2. At equal size SAVE does more work: all blocks carry adapters, and none can be cached.</details>
+# 4. Fifty sounds are tried on one picture. Which of the two models encodes it fifty times?
+#    <details><summary>Answer</summary>SAVE. GAVS encodes it once and prompts its decoder fifty times.</details>
+#
+# ## References
+# - K.-B. Nguyen and C. J. Park, *SAVE: Segment Audio-Visual Easy Way Using Segment Anything Model*, 2024.
+# - J. Liu et al., *Annotation-Free Audio-Visual Segmentation* (SAMA-AVS, AP-SAM, AVS-Synthetic), WACV 2024.
+# - Y. Wang et al., *Prompting Segmentation with Sound Is Generalizable Audio-Visual Source Localizer* (GAVS), AAAI 2024.
+#
+# ## Next
+# Set `results` to a table of your own (`python -m gavs_lib.lab.grid family --results mine.csv`). With a film of your own go on to [10 · Your own video](10_your_own_data.ipynb).

@@ -1,0 +1,46 @@
+"""What a model costs: measured, in turn, and memory in a process of its own."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gavs_lib._shipped import shipped_results
+from gavs_lib.lab import cost
+from gavs_lib.lab.cost import FAMILY, FULL, Costed, measure_cost
+from gavs_lib.lab.shipped import MODELS, SMALL
+from gavs_lib.world.folder import fingerprint
+
+
+def test_times_memory_and_trained_values_of_each_model_side_by_side():
+    models = {"small": Costed("audio_sam", None, SMALL), "large": Costed("gavs", None, FULL)}
+    table = measure_cost(models, frames=4, rounds=1).set_index("name")
+    assert list(table.index) == ["small", "large"] and list(table["image_size"]) == [SMALL, FULL]
+    assert (table[["ms_frame", "ms_step"]] > 0).all(axis=None)
+    assert table.loc["large", "mb_step"] > table.loc["small", "mb_step"] > 0, "what a step keeps grows with the picture"
+    for name, each in models.items():
+        assert table.loc[name, "trained"] == each.build().trainable_summary().trained
+    assert measure_cost({"small": models["small"]}, 1, 1, memory=False)["mb_use"].isna().all()
+
+
+def test_a_measured_step_leaves_no_gradient_and_use_trains_nothing():
+    model = Costed("gavs", None, SMALL).build()
+    given = cost._inputs(model, 2)
+    assert cost._step(model, *given) > 0 and all(p.grad is None for p in model.parameters())
+    assert cost._use(model, *given) > 0 and not model.training
+
+
+def test_the_recorded_costs_are_of_this_family_and_world():
+    table = pd.read_csv(shipped_results("cost"))
+    assert set(table["name"]) == set(FAMILY) and set(table["kind"]) <= set(MODELS)
+    assert set(table["world"]) == {fingerprint()} and table["threads"].nunique() == 1
+    for name, row in table.set_index("name").iterrows():
+        assert row["trained"] == FAMILY[name].build().trainable_summary().trained, name
+    kinds = table.pivot(index="kind", columns="image_size", values="ms_frame")
+    assert (kinds[SMALL] < kinds[FULL]).all()
+
+
+@pytest.mark.parametrize("size", [SMALL, FULL])
+def test_inputs_fit_the_model_at_every_size(size):
+    images, audio = cost._inputs(Costed("save", None, size).build(), 3)
+    assert images.shape == (1, 3, 3, size, size) and audio.shape == (1, 3, 128)
+    assert np.isfinite(audio.numpy()).all() and 0 <= images.min() and images.max() <= 255
