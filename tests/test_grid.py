@@ -200,6 +200,23 @@ def test_recorded_rows_belong_to_the_plan_of_today():
     assert recorded <= set(states), "rows of trainings that no plan asks for"
 
 
+def test_saves_plan_for_a_data_set_on_disk_has_the_papers_settings():
+    plan = PLAN.parent / "save.yaml"
+    units = {unit.variant: unit.experiment for unit in read_plan(plan, data={"root": "elsewhere", "synthetic": "made"})}
+    assert set(yaml.safe_load(plan.read_text())["variants"]) == set(units), "every variant is in some grid"
+    for name, each in units.items():
+        config, side = each.fit_config, each.protocol.image_size
+        assert side == (1024 if "1024" in name else 224 if "V2" in name or name == "save" else 256), name
+        assert (config.lr, config.epochs, config.schedule) == (2e-4, 80, "cosine")
+        assert config.batch_size == (2 if side == 1024 else 16)
+        assert (config.iou_weight, config.dice_weight, config.semantic_weight) == (1, 0, 0)
+        assert each.protocol.sam == "vit_h" and each.start in name
+        if each.model == "save":
+            assert each.model_config.adapter_channels == 0, "as many channels as the encoder"
+    assert units["save"].protocol.protocol == "v3" and units["save, MS3"].protocol.subsets == ["v1m"]
+    assert units["save, 1024, three layers, S4"].model_config.mlp_layers == 3
+
+
 def test_a_plan_for_a_data_set_on_disk_says_where_it_lies_once_and_the_command_line_says_it_better(capsys):
     plan = PLAN.parent / "avsbench.yaml"
     units = {unit.variant: unit.experiment for unit in read_plan(plan, data={"root": "elsewhere", "most": 3})}

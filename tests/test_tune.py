@@ -1,5 +1,6 @@
 """The trials on validation clips: every compared model gets as many, and one rule chooses for all."""
 
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,18 @@ import yaml
 
 from gavs_lib.lab.experiment import Experiment
 from gavs_lib.lab.grid import PLAN, RESULTS, read_plan
-from gavs_lib.lab.tune import COMPARED, FEW_SHOT_RATES, LEAD, RATES, VARIANTS, chosen
+from gavs_lib.lab.shipped import SMALL, shipped_recipe
+from gavs_lib.lab.tune import (
+    ATTEMPTS,
+    COMPARED,
+    FEW_SHOT_RATES,
+    LEAD,
+    RATES,
+    SMALL_COMPARED,
+    SMALL_RATES,
+    VARIANTS,
+    chosen,
+)
 
 TUNING = Path(__file__).parents[1] / "data" / "results" / "tuning.csv"
 
@@ -54,3 +66,23 @@ def test_the_laboratory_trains_each_compared_model_with_the_rates_its_trials_cho
     # Ablations of GAVS keep GAVS's rates, and so do smaller shares of the data.
     own = [Experiment(**settings) for settings in plan["variants"].values() if settings.get("model", "gavs") == "gavs"]
     assert {each.fit_config.lr for each in own} == {compared["gavs"].fit_config.lr}
+
+
+def test_in_small_pictures_each_model_is_trained_with_the_rate_its_trials_there_chose():
+    units = {unit.variant: unit.experiment for unit in read_plan(PLAN)}
+    for kind in SMALL_COMPARED:
+        rate = chosen(TUNING, kind, SMALL_RATES)
+        for size in (SMALL, 128):
+            experiment = units.get(f"{kind}, {size}")
+            assert experiment is None or experiment.fit_config.lr == rate, (kind, size)
+    for kind in ("save", "sama_avs"):
+        recipe = shipped_recipe(kind)
+        assert recipe.training.lr == chosen(TUNING, kind, SMALL_RATES) and recipe.image_size == SMALL
+        assert (recipe.training.iou_weight, recipe.training.dice_weight) == (1, 0), "the loss of its paper"
+
+
+def test_the_attempts_of_the_plan_are_those_that_were_tried_on_validation_clips():
+    planned = {unit.variant: unit.experiment for unit in read_plan(PLAN, ["beyond"])}
+    settings = [(each.model_config, dataclasses.replace(each.fit_config, seed=0)) for each in planned.values()]
+    assert all(tried in settings for tried in ATTEMPTS.values()) and len(planned) == len(ATTEMPTS)
+    assert {experiment.image_size for experiment in planned.values()} == {SMALL}

@@ -65,6 +65,11 @@ ATTEMPTS: dict[str, tuple[JointConfig, FitConfig]] = {
     "early, context": (replace(MINI_JOINT, context=True), MINI_TRAINING),
     "early, points": (replace(MINI_JOINT, points=2), replace(MINI_TRAINING, region_weight=0.2)),
     "points": (replace(MINI_JOINT, early=False, points=2), replace(MINI_TRAINING, region_weight=0.2)),
+    "points, decoder": (
+        replace(MINI_JOINT, early=False, points=2, cola_width=0, whole_decoder=True),
+        replace(MINI_TRAINING, region_weight=0.2),
+    ),
+    "early, decoder": (replace(MINI_JOINT, cola_width=0, whole_decoder=True), replace(MINI_TRAINING, lr=5e-4)),
 }
 
 VARIANTS: dict[tuple[str, str], tuple[GAVSConfig, FitConfig]] = {
