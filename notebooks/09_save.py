@@ -490,6 +490,7 @@ show_differences(starts_found, "What it brings to train on something else first"
 # %%
 attempts = {"GAVS": "gavs, 64", "SAVE": "save, 64", "early": "joint, early", "early + context": "joint, context"}
 attempts |= {"early + points": "joint, points", "points": "joint, points alone"}
+attempts |= {"early, decoder trained": "joint, early, decoder", "points, decoder trained": "joint, points, decoder"}
 display(measured(attempts))
 swaps = zero_shot[zero_shot["figure"].str.startswith("swap,") & zero_shot["variant"].isin(list(attempts.values()))]
 if len(swaps):
@@ -498,7 +499,7 @@ if len(swaps):
 
 # %% tags=["report"]
 asked = {}
-for name in ("early", "early + context", "early + points", "points"):
+for name in list(attempts)[2:]:
     asked |= {f"{name} - {rival}": (attempts[name], attempts[rival]) for rival in ("GAVS", "SAVE")}
 beyond = ask(asked)
 show_differences(beyond, "Attempts to join both papers")
