@@ -115,13 +115,14 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict]:
         ) from error
 
 
-def save_trained(path: str | os.PathLike, model: nn.Module, metadata: dict) -> None:
+def save_trained(path: str | os.PathLike, model: nn.Module, metadata: dict, half: bool = False) -> None:
     """Write the parameters that a model trains, with their origin.
 
     Args:
         path: ends in ".safetensors".
         model: GAVS, a baseline or another module with `trained_state()`; its class and `config` are recorded.
         metadata: what else the file should say: the world's fingerprint, seeds, command, figures.
+        half: in half precision. A model that is loaded from the file has the rounded values.
 
     Raises:
         ValueError: the metadata uses a name that is filled in here (kind, config, frozen, versions), or is no JSON.
@@ -135,7 +136,8 @@ def save_trained(path: str | os.PathLike, model: nn.Module, metadata: dict) -> N
     header["frozen"] = frozen_fingerprint(model)
     header["versions"] = {name: installed.version(name) for name in ("torch", "segment-anything", "safetensors")}
     header["versions"]["python"] = platform.python_version()
-    save_tensors(path, model.trained_state(), header)
+    state = model.trained_state()
+    save_tensors(path, {name: value.half() for name, value in state.items()} if half else state, header)
 
 
 def load_trained(path: str | os.PathLike, model: nn.Module) -> dict:
