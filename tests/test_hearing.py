@@ -9,7 +9,7 @@ import torch
 
 from gavs_lib._shipped import shipped_weights
 from gavs_lib.lab.evaluate import box_prompted, guesses, nearest_distractor, score, shuffled, silent, swap_test
-from gavs_lib.lab.shipped import KINDS, load_model
+from gavs_lib.lab.shipped import KINDS, SMALL, load_model
 from gavs_lib.lab.toyshop import toyshop_features
 from gavs_lib.lab.weights import hash_tensors, load_tensors, verify_shipped
 from gavs_lib.sam import build_sam
@@ -67,6 +67,25 @@ def test_every_shipped_file_is_whole_and_knows_this_world():
     others = [name for name in KINDS if load_tensors(shipped_weights(name))[1]["inputs"]["vggish"] != ear]
     assert not others, f"trained with another VGGish-mini than the shipped one: {', '.join(others)}"
     assert not stale, f"made in another world than {fingerprint()}: {', '.join(stale)}; train them again"
+
+
+def test_what_ships_stays_small():
+    sizes = {name: shipped_weights(name).stat().st_size for name in ("sam_mini", "vggish_mini", *KINDS)}
+    assert all(sizes[kind] <= 2_000_000 for kind in KINDS), sizes
+    assert sum(sizes.values()) <= 20_000_000, sizes
+
+
+@pytest.mark.parametrize("kind, least", [("save", 0.58), ("sama_avs", 0.55)])
+def test_save_and_its_relative_hear_in_small_pictures(kind, least, ear, tmp_path):
+    model, notes = load_model(kind)
+    assert model.sam.image_encoder.img_size == SMALL == notes["inputs"]["image_size"]
+    made, features = toyshop_features({("v1s", "test"): CLIPS}, model, ear, tmp_path, seed=SEED)
+    right = score(model, features)["miou"].mean()
+    assert right >= least
+    assert score(model, shuffled(features))["miou"].mean() < right - 0.25
+    assert score(model, silent(features, ear))["miou"].mean() < right - 0.25
+    moved = swap_test(model, ear, made[:40]).query("not same_family")["moves"]
+    assert len(moved) > 40 and moved.mean() >= 0.7
 
 
 def test_gavs_scores_30_points_more_than_its_deaf_twin_on_single_sources(hearing, deaf):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from gavs_lib.gavs import GAVSConfig
 from gavs_lib.lab.shipped import KINDS, MINI_CONFIG, MODELS, build_model, load_model, table_5
@@ -65,3 +66,17 @@ def test_what_is_unknown_or_not_shipped_is_said():
     for kind in set(MODELS) - set(KINDS):
         with pytest.raises(ValueError, match=f"model '{kind}' is not shipped"):
             load_model(kind)
+
+
+def test_a_file_in_half_precision_gives_the_rounded_values_and_the_size_it_was_trained_at(tmp_path):
+    model = build_model("save", image_size=64)
+    torch.nn.init.normal_(model.prompt[0].weight)
+    save_trained(tmp_path / "half.safetensors", model, {"inputs": {"image_size": 64}}, half=True)
+    save_trained(tmp_path / "whole.safetensors", model, {"inputs": {"image_size": 64}})
+    loaded, _ = load_model("save", tmp_path / "half.safetensors")
+    assert loaded.sam.image_encoder.img_size == 64
+    state = model.trained_state()
+    for name, value in loaded.trained_state().items():
+        assert value.dtype == torch.float32 and torch.equal(value, state[name].half().float()), name
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < 0.55 * sizes[1]

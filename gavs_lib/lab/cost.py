@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def measure_cost(models: Mapping[str, Costed], frames: int = 8, rounds: int = 5,
         models: name -> what to build.
         frames: that go through together.
         rounds: measured, after one that warms up.
-        memory: measure memory as well, which starts two processes a model.
+        memory: measure memory as well, which starts a process a model.
 
     Returns:
         A row a model: name, kind, image_size, trained (values), ms_frame (from picture to mask, as in use), ms_step (a
@@ -87,8 +88,7 @@ def measure_cost(models: Mapping[str, Costed], frames: int = 8, rounds: int = 5,
         row["trained"] = built[name].trainable_summary().trained
         for what, seconds in taken[name].items():
             row[f"ms_{'frame' if what == 'use' else what}"] = 1e3 * statistics.median(seconds[1:]) / frames
-        for what in ("use", "step"):
-            row[f"mb_{what}"] = _in_own_process(each, what, frames) if memory else float("nan")
+        row["mb_use"], row["mb_step"] = _memory(each, frames) if memory else (float("nan"), float("nan"))
         rows.append(row | {"frames": frames, "threads": torch.get_num_threads()})
     return pd.DataFrame(rows)
 
@@ -120,20 +120,32 @@ def _step(model: nn.Module, images: torch.Tensor, audio: torch.Tensor) -> float:
     return seconds
 
 
-def _in_own_process(model: Costed, what: str, frames: int) -> float:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_growth, (model, what, frames, torch.get_num_threads()))
+def _memory(model: Costed, frames: int) -> tuple[float, float]:
+    """By how many MB the largest memory grows in use, and in a training step; in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_growth, model, frames, torch.get_num_threads()).result()
 
 
-def _growth(model: Costed, what: str, frames: int, threads: int) -> float:
-    """By how many MB this process's largest memory grows when the model runs once."""
+def _growth(model: Costed, frames: int, threads: int) -> tuple[float, float]:
     torch.set_num_threads(threads)
     built = model.build()
     given = _inputs(built, frames)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    (_use if what == "use" else _step)(built, *given)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return grown / (2**20 if sys.platform == "darwin" else 2**10)
+    grown = []
+    for run in (_use, _step):
+        before = _peak(reset=True)
+        run(built, *given)
+        grown.append(_peak() - before)
+    return tuple(grown)
+
+
+def _peak(reset: bool = False) -> float:
+    """MB this process held at most; `reset` begins anew, from what it holds now (on Linux; elsewhere it cannot)."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 2**10
 
 
 def main(argv: list[str] | None = None) -> None:
