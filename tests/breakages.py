@@ -687,6 +687,10 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
         ),
         "own > other + 0.1": ("shuffled = lambda features: features  # the right sound again", "rows, of_clips ="),
         "gained > 1.5": ("SMALL = FULL  # no small picture", "four = {"),
+        "by_box[FULL].mean() >": (
+            "build = build_sam  # whatever the size asked for\n"
+            "build_sam = lambda name, checkpoint, size: build(name, checkpoint, FULL)"
+        ),
         "by_name.loc[": (
             "read = pd.read_csv  # as if memory did not depend on the size\n"
             "pd.read_csv = lambda path: read(path).assign(mb_step=1.0)"
