@@ -270,12 +270,12 @@ def test_what_is_trained_on_first_is_measured_by_itself_and_gone_on_from(tmp_pat
 
 
 def test_the_swap_test_is_a_row_by_kinship_with_a_value_for_each_pair(tmp_path):
-    small = dataclasses.replace(SMALL, shots=(), control=(), twin=0, twin_shots=(), pool=20, test=20, swaps=16)
+    small = dataclasses.replace(SMALL, shots=(), control=(), twin=0, twin_shots=(), pool=12, test=10, swaps=10)
     bench = Bench(small, tmp_path / "work", tmp_path / "cache").train().test()
     rows = bench.table()[lambda table: table["figure"].isin(SWAPS)].set_index(["part", "figure"])
     unseen = {toy.name for toy in class_split(0).unseen_test}
     for part, split in (("v1s test", "test"), ("v1s unseen_test", "unseen_test")):
-        pairs = swap_test(bench.model, bench.vggish, bench.protocol.part("v1s", split, 16).recipes)
+        pairs = swap_test(bench.model, bench.vggish, bench.protocol.part("v1s", split, 10).recipes)
         if split == "unseen_test":
             pairs = pairs[[a in unseen or b in unseen for a, b in zip(pairs["first"], pairs["second"])]]
         for figure, kin in (("swap, one family", True), ("swap, other families", False)):

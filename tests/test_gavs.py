@@ -76,7 +76,7 @@ def test_a_cached_prefix_gives_exactly_the_same(tune_from):
     prefix = model.encode_prefix(images)
     assert prefix.shape == (2, 2, 16, 16, 128) and not prefix.requires_grad
     whole, resumed = model(images, audio), model(None, audio, prefix=prefix)
-    assert all(torch.equal(a, b) for a, b in zip(whole, resumed))
+    assert all(torch.equal(a, b) for a, b in zip(whole[:3], resumed[:3])) and whole.region is resumed.region is None
     whole.mask_logits.sum().backward()
     grads = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()

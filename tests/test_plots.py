@@ -37,9 +37,9 @@ PROBES = pd.DataFrame(
 )
 COSTS = pd.DataFrame(
     [
-        ("GAVS 64", "GAVS", 3.0, 60.0, 1.0),
-        ("GAVS 128", "GAVS", 11.0, 80.0, 1.0),
-        ("SAVE 64", "SAVE", 4.0, 66.0, np.nan),
+        ("64", "GAVS", 3.0, 60.0, 1.0),
+        ("128", "GAVS", 11.0, 80.0, 1.0),
+        ("64 px", "SAVE", 4.0, 66.0, np.nan),
     ],
     columns=["name", "family", "x", "y", "sd"],
 )

@@ -83,6 +83,7 @@ def test_in_small_pictures_each_model_is_trained_with_the_rate_its_trials_there_
 
 def test_the_attempts_of_the_plan_are_those_that_were_tried_on_validation_clips():
     planned = {unit.variant: unit.experiment for unit in read_plan(PLAN, ["beyond", "attempts"])}
+    assert planned.pop("gavs, 64, decoder").model == "gavs", "what they are compared with"
     settings = [(each.model_config, dataclasses.replace(each.fit_config, seed=0)) for each in planned.values()]
     assert all(tried in settings for tried in ATTEMPTS.values()) and len(planned) == len(ATTEMPTS)
     assert {experiment.image_size for experiment in planned.values()} == {SMALL}

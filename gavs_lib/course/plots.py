@@ -1320,36 +1320,42 @@ def bands(table: pd.DataFrame, title: str, xlabel: str, ylabel: str = "mean IoU"
 
 
 def trade_off(table: pd.DataFrame, title: str, xlabel: str, ylabel: str) -> Figure:
-    """Quality against cost: a dot a model, named, with its spread; models of one family share a colour and a line.
+    """Quality against cost: a dot a training recipe, with its spread; those of one family share a colour and a line.
 
     Args:
-        table: columns name, family, x, y and sd (of y; NaN: no bar). At most six families; the first is orange.
+        table: columns name (short: it is written beside the dot), family (told by the legend), x, y and sd (of y; NaN:
+            no bar). At most eight families; the first is orange.
         title: of the figure.
         xlabel, ylabel: of the axes, with units; x is drawn on a logarithmic scale.
 
     Raises:
-        ValueError: a column is missing, there is no row, more than six families, or a cost of 0 or less.
+        ValueError: a column is missing, there is no row, more than eight families, or a cost of 0 or less.
     """
     missing = {"name", "family", "x", "y", "sd"} - set(table.columns)
     families = [] if missing else list(dict.fromkeys(table["family"]))
-    if missing or not 0 < len(families) <= 6 or (table["x"] <= 0).any():
+    if missing or not 0 < len(families) <= 8 or (table["x"] <= 0).any():
         raise ValueError(
-            f"the table lacks columns {sorted(missing)}, has {len(families)} families (1 to 6), or a cost is not above "
+            f"the table lacks columns {sorted(missing)}, has {len(families)} families (1 to 8), or a cost is not above "
             "0; expected name, family, x, y and sd."
         )
     marks = ((SOUNDING, "o"), (SILENT, "s"), (TRAINED, "D"), (FROZEN, "^"), ("#CC79A7", "v"), ("#000000", "X"))
+    marks += (("#56B4E9", "P"), ("#A6761D", "*"))
     with plt.rc_context(_STYLE):
-        figure, axis = plt.subplots(figsize=(WIDTH, 4.4), layout="constrained")
+        figure, axis = plt.subplots(figsize=(WIDTH, 4.8), layout="constrained")
         for family, (color, marker) in zip(families, marks):
             rows = table[table["family"] == family].sort_values("x")
-            axis.errorbar(rows["x"], rows["y"], yerr=rows["sd"].fillna(0), fmt=marker + ":", color=color, capsize=3)
+            spread = rows["sd"].fillna(0)
+            axis.errorbar(
+                rows["x"], rows["y"], yerr=spread, fmt=marker + ":", color=color, capsize=3, markersize=8, label=family
+            )
             for row in rows.itertuples():
-                axis.annotate(row.name, (row.x, row.y), (7, 6), textcoords="offset points", fontsize=11, color=color)
+                axis.annotate(row.name, (row.x, row.y), (7, 5), textcoords="offset points", fontsize=11, color=color)
         axis.set(xlabel=xlabel, ylabel=ylabel, xscale="log")
         axis.margins(x=0.18, y=0.15)
         ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if _between(tick, axis.get_xlim())]
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.minorticks_off()
+        figure.legend(loc="outside lower center", ncols=min(4, len(families)), frameon=False)
         return _finish(figure, title)
 
 

@@ -1,7 +1,7 @@
 """Beyond both papers: GAVS's prompt joined with SAVE's early injection, and two ideas that neither has.
 
-GAVS and SAVE fail alike: of two toys of one family they pick the wrong one, most of all in small pictures. Three
-attempts at that, each a switch of `JointConfig`, so that each can be measured with and without the others:
+Aimed at what both may miss, the right member of a family in a small picture. Three attempts, each a switch of
+`JointConfig`, so that each can be measured with and without the others (notebook 09 says what became of them):
 
     early     sound enters the tuned encoder blocks as in SAVE, and SAP's token the decoder as in GAVS
     context   each second is heard in the context of its clip before it is used: seconds that sound alike are averaged,
