@@ -693,7 +693,7 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
         ),
         "by_name.loc[": (
             "read = pd.read_csv  # as if memory did not depend on the size\n"
-            "pd.read_csv = lambda path: read(path).assign(mb_step=1.0)"
+            "pd.read_csv = lambda path, **more: read(path, **more).assign(mb_step=1.0)"
         ),
         "not stale": (
             "read_results = lambda path: pd.DataFrame(\n"
