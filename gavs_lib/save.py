@@ -98,11 +98,7 @@ class SAVE(_DecoderTrains):
         return image_embedding, token[:, None], None
 
     def _finish_encoding(self, x: Tensor, audio: Tensor) -> Tensor:
-        encoder = self.sam.image_encoder
-        x = x.to(encoder.pos_embed.dtype)
-        for block, residual in zip(encoder.blocks, self.audio_adapters(audio)):
-            x = block(x) + residual[:, None, None]
-        return encoder.neck(x.permute(0, 3, 1, 2))
+        return encode_with_residuals(self.sam.image_encoder, x, self.audio_adapters(audio))
 
 
 class SAMAAVS(_DecoderTrains):
@@ -204,6 +200,14 @@ class AudioEncoderAdapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mlp(x) + x
+
+
+def encode_with_residuals(encoder: nn.Module, x: Tensor, residuals: Tensor) -> Tensor:
+    """The last blocks of SAM's encoder, each followed by its residual, [depth, N, dim], and the neck: F_V."""
+    x = x.to(encoder.pos_embed.dtype)
+    for block, residual in zip(encoder.blocks[-len(residuals) :], residuals):
+        x = block(x) + residual[:, None, None]
+    return encoder.neck(x.permute(0, 3, 1, 2))
 
 
 class ResidualAudioAdapter(nn.Module):

@@ -345,7 +345,7 @@ assert by_name.loc[f"SAVE, {SMALL}", "mb_step"] < by_name.loc[f"SAVE, {FULL}", "
 
 # %% [markdown]
 # ## 5. SAVE's tables, here
-# Now the trainings of the laboratory. (The SAVE that comes with the course has four channels in its adapters, to be small; the one measured here 32.) All models of one size stand on the same SAM-mini, clips and steps; those of SAVE's family are trained with their paper's loss (BCE and soft IoU). Each got three learning rates, judged on validation clips (`data/results/tuning.csv`). What is not trained yet is said.
+# Now the trainings of the laboratory. (The SAVE that comes with the course has four channels in its adapters, to be small; the one measured here 32.) All models of one size stand on the same SAM-mini, clips and steps; those of SAVE's family are trained with their paper's loss (BCE and soft IoU). GAVS and SAVE's family got three learning rates each in small pictures, judged on validation clips (`data/results/tuning.csv`); the other baselines keep the ones they chose in large pictures. What is not trained yet is said.
 
 # %%
 grid = read_results(results or None)

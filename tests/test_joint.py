@@ -1,5 +1,6 @@
 """The joint model: what of it is GAVS and SAM while untrained, its parts by hand, what trains, bad settings."""
 
+import copy
 import math
 
 import pytest
@@ -171,6 +172,19 @@ def test_saved_and_loaded_it_draws_the_same(tmp_path):
     images, audio = clip(1, 2)
     with torch.no_grad():
         assert torch.equal(model(images, audio).mask_logits, again(images, audio).mask_logits)
+
+
+def test_early_injection_needs_a_block():
+    with pytest.raises(ValueError, match="no block is tuned"):
+        joint(tune_from=6)
+    assert joint(tune_from=6, early=False).audio_adapters is None
+
+
+def test_between_steps_no_graph_is_kept():
+    images, audio = clip(1, 2, 64)
+    model = joint(points=1)
+    assert model(images, audio).region.requires_grad
+    assert model.prompt.region is None and copy.deepcopy(model) is not model
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,17 @@ _STYLE = {
     "lines.linewidth": 2.2,
 }
 
+_MARKS = (  # of models in one axis, the first ones first
+    (SOUNDING, "o"),
+    (SILENT, "s"),
+    (TRAINED, "D"),
+    (FROZEN, "^"),
+    ("#CC79A7", "v"),
+    ("#000000", "X"),
+    ("#56B4E9", "P"),
+    ("#A6761D", "*"),
+)
+
 
 def overlay(frame: np.ndarray, mask: np.ndarray | None, color: str = SOUNDING) -> np.ndarray:
     """Tint the marked pixels of a picture, outline them, and fade the rest a little.
@@ -1294,8 +1305,7 @@ def bands(table: pd.DataFrame, title: str, xlabel: str, ylabel: str = "mean IoU"
     names = [] if missing else list(dict.fromkeys(table["name"]))
     if missing or len(names) > 6:
         raise ValueError(f"the table lacks columns {sorted(missing)} or has {len(names)} names; expected at most six.")
-    marks = ((SOUNDING, "o"), (SILENT, "s"), (TRAINED, "D"), (FROZEN, "^"), ("#CC79A7", "v"), ("#000000", "X"))
-    styles = dict(zip(names, marks))
+    styles = dict(zip(names, _MARKS))
     panels = list(dict.fromkeys(table["panel"]))
     entries = -(-len(table[["name", "control"]].drop_duplicates()) // 2)  # lines of the legend
     with plt.rc_context(_STYLE):
@@ -1338,11 +1348,9 @@ def trade_off(table: pd.DataFrame, title: str, xlabel: str, ylabel: str) -> Figu
             f"the table lacks columns {sorted(missing)}, has {len(families)} families (1 to 8), or a cost is not above "
             "0; expected name, family, x, y and sd."
         )
-    marks = ((SOUNDING, "o"), (SILENT, "s"), (TRAINED, "D"), (FROZEN, "^"), ("#CC79A7", "v"), ("#000000", "X"))
-    marks += (("#56B4E9", "P"), ("#A6761D", "*"))
     with plt.rc_context(_STYLE):
         figure, axis = plt.subplots(figsize=(WIDTH, 4.8), layout="constrained")
-        for family, (color, marker) in zip(families, marks):
+        for family, (color, marker) in zip(families, _MARKS):
             rows = table[table["family"] == family].sort_values("x")
             spread = rows["sd"].fillna(0)
             axis.errorbar(
@@ -1352,7 +1360,8 @@ def trade_off(table: pd.DataFrame, title: str, xlabel: str, ylabel: str) -> Figu
                 axis.annotate(row.name, (row.x, row.y), (7, 5), textcoords="offset points", fontsize=11, color=color)
         axis.set(xlabel=xlabel, ylabel=ylabel, xscale="log")
         axis.margins(x=0.18, y=0.15)
-        ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if _between(tick, axis.get_xlim())]
+        low, high = axis.get_xlim()
+        ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low <= tick <= high]
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.minorticks_off()
         figure.legend(loc="outside lower center", ncols=min(4, len(families)), frameon=False)
@@ -1438,10 +1447,6 @@ def _iou(prediction: np.ndarray, truth: np.ndarray) -> float:
 def _spread(count: int, most: int) -> list[int]:
     """At most `most` of the numbers 0 ... count - 1, evenly spaced, the first among them."""
     return sorted({int(i) for i in np.linspace(0, count - 1, min(count, most)).round()})
-
-
-def _between(number: float, limits: tuple[float, float]) -> bool:
-    return limits[0] <= number <= limits[1]
 
 
 def _two_lines(name: str) -> str:

@@ -24,6 +24,7 @@ from torch import nn
 from gavs_lib.gavs import GAVSConfig
 from gavs_lib.lab.joint import JointConfig
 from gavs_lib.lab.shipped import FROZEN_ENCODER, MINI_CONFIG, MINI_SAVE, SMALL, build_model
+from gavs_lib.lab.tune import ATTEMPTS
 from gavs_lib.lab.weights import write_atomically
 from gavs_lib.losses import segmentation_loss
 from gavs_lib.save import SAVEConfig
@@ -55,7 +56,7 @@ FAMILY = {
         ("GAVS", "gavs", MINI_CONFIG),
         ("SAMA-AVS", "sama_avs", None),
         ("SAVE", "save", MINI_SAVE),
-        ("joint", "joint", None),
+        ("joint", "joint", ATTEMPTS["points, decoder"][0]),  # the one that led in the trials
     )
     for size in (SMALL, FULL)
 }
@@ -79,9 +80,9 @@ def measure_cost(models: Mapping[str, Costed], frames: int = 8, rounds: int = 5,
     taken = {name: {"use": [], "step": []} for name in models}
     for _ in range(rounds + 1):
         for name, model in built.items():
-            for what, run in (("use", _use), ("step", _step)):
-                given = _inputs(model, frames)
-                taken[name][what].append(run(model, *given))
+            given = _inputs(model, frames)
+            taken[name]["use"].append(_use(model, *given))
+            taken[name]["step"].append(_step(model, *given))
     rows = []
     for name, each in models.items():
         row = {"name": name, "kind": each.kind, "image_size": each.image_size}
@@ -96,7 +97,8 @@ def measure_cost(models: Mapping[str, Costed], frames: int = 8, rounds: int = 5,
 def _inputs(model: nn.Module, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
     size = model.sam.image_encoder.img_size
     generator = torch.Generator().manual_seed(0)
-    return 255 * torch.rand(1, frames, 3, size, size, generator=generator), torch.randn(1, frames, 128)
+    images = 255 * torch.rand(1, frames, 3, size, size, generator=generator)
+    return images, torch.randn(1, frames, 128, generator=generator)
 
 
 def _use(model: nn.Module, images: torch.Tensor, audio: torch.Tensor) -> float:

@@ -5,7 +5,7 @@ controls (silence, the sound of another clip, a model trained without sound), gu
 test: the same pictures are played the voice of each toy in turn, and the mask has to follow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -282,6 +282,11 @@ def swap_test(
                 )
     model.train(was_training)
     return pd.DataFrame(rows)
+
+
+def with_one_of(pairs: pd.DataFrame, names: Collection[str]) -> pd.DataFrame:
+    """The pairs of a `swap_test` in which at least one toy is of these classes: two seen toys say nothing of unseen."""
+    return pairs[pairs["first"].isin(names) | pairs["second"].isin(names)]
 
 
 @torch.no_grad()

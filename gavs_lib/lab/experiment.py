@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader
 
 from gavs_lib.data.shots import seeded_order
 from gavs_lib.gavs import GAVSConfig
-from gavs_lib.lab.evaluate import score, score_boxes, shuffled, silent, swap_test
+from gavs_lib.lab.evaluate import score, score_boxes, shuffled, silent, swap_test, with_one_of
 from gavs_lib.lab.features import FeatureSet, extract_features
 from gavs_lib.lab.protocols import STARTS, DiskData, Pool, Toyshop, one_sound
 from gavs_lib.lab.shipped import MINI_TRAINING, MODELS, default_config
@@ -215,10 +215,11 @@ class Bench:
     def train(self) -> "Bench":
         """Zero-shot: train on seen classes."""
         experiment, config = self.experiment, self.experiment.fit_config
+        notes = {"world": self.protocol.world, "rotation": experiment.rotation}
         if experiment.start:
             first, choosing = self.protocol.starting(experiment.start, experiment.start_clips, self.cache)
             sets = self.features(first), self.features(choosing)
-            fit(self.model, *sets, config, self.work / "start", progress=self.progress)
+            fit(self.model, *sets, config, self.work / "start", progress=self.progress, notes=notes)
             self._test("start")
         training, val = self.features(self.protocol.training()), self.features(self.protocol.validation())
         if experiment.share < 1:
@@ -227,7 +228,6 @@ class Bench:
             kept = sorted(order[: max(1, round(experiment.share * len(order)))])
             every = max(1, round(config.val_every / experiment.share))
             training, config = training.subset(kept), replace(config, steps=steps, val_every=every)
-        notes = {"world": self.protocol.world, "rotation": experiment.rotation}
         result = fit(self.model, training, val, config, self.work / "zero-shot", progress=self.progress, notes=notes)
         self.model.eval()
         self._add(0, "best", "training", "validation mIoU", [result.best_score])
@@ -311,9 +311,8 @@ class Bench:
             if part not in (protocol.remembered, protocol.unseen):
                 continue
             pairs = swap_test(self.model, self.vggish, clips.recipes[: self.experiment.swaps])
-            if part == protocol.unseen:  # two seen toys that happen to stand there say nothing about unseen ones
-                unseen = protocol.unseen_names
-                pairs = pairs[pairs["first"].isin(unseen) | pairs["second"].isin(unseen)]
+            if part == protocol.unseen:
+                pairs = with_one_of(pairs, protocol.unseen_names)
             for figure, same_family in SWAPS.items():
                 moves = pairs.loc[pairs["same_family"] == same_family, "moves"]
                 if len(moves):

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from gavs_lib.gavs import GAVS, GAVSConfig, Output
 from gavs_lib.prompt import SemanticAwareAudioPrompt
-from gavs_lib.save import ResidualAudioAdapter
+from gavs_lib.save import ResidualAudioAdapter, encode_with_residuals
 
 FOREGROUND = 1  # which of SAM's point embeddings says "this belongs to it"
 SHARPNESS = 10.0  # of the comparison at first: cosines from -1 to 1 become logits from -10 to 10
@@ -59,6 +59,9 @@ class Joint(GAVS):
         sam: from `build_sam`; changed in place (see `FrozenSAM`).
         config: settings; None: the defaults.
 
+    Raises:
+        ValueError: as `FrozenSAM`; early injection without a block to inject into.
+
     Example:
         >>> model = Joint(build_sam("mini", image_size=64), JointConfig(points=2))
         >>> model(torch.rand(1, 2, 3, 64, 64) * 255, torch.randn(1, 2, 128)).region.shape
@@ -72,6 +75,8 @@ class Joint(GAVS):
         super().__init__(sam, config, self._own_prompt(sam, config) if config.points else None)
         encoder = sam.image_encoder
         dim, tuned = encoder.pos_embed.shape[-1], len(encoder.blocks) - self.tune_from
+        if config.early and not tuned:
+            raise ValueError(f"tune_from is {self.tune_from}, so no block is tuned that sound could enter (early).")
         self.audio_adapters = ResidualAudioAdapter(config.audio_dim, dim, tuned, 2) if config.early else None
         self.context = ClipContext(config.audio_dim) if config.context else None
         self.framewise = self.context is None
@@ -106,16 +111,13 @@ class Joint(GAVS):
         output = super().forward(images, audio, prefix, visible)
         if not self.config.points:
             return output
-        return output._replace(region=self.prompt.region.unflatten(0, audio.shape[:2]))
+        region, self.prompt.region = self.prompt.region, None  # kept, it would hold the step's graph
+        return output._replace(region=region.unflatten(0, audio.shape[:2]))
 
     def _finish_encoding(self, x: Tensor, audio: Tensor) -> Tensor:
         if self.audio_adapters is None:
             return super()._finish_encoding(x, audio)
-        encoder = self.sam.image_encoder
-        x = x.to(encoder.pos_embed.dtype)
-        for block, residual in zip(encoder.blocks[self.tune_from :], self.audio_adapters(audio)):
-            x = block(x) + residual[:, None, None]
-        return encoder.neck(x.permute(0, 3, 1, 2))
+        return encode_with_residuals(self.sam.image_encoder, x, self.audio_adapters(audio))
 
 
 class ClipContext(nn.Module):
@@ -149,7 +151,7 @@ class PointingPrompt(nn.Module):
         points: how many places.
 
     Attributes:
-        region: [N, H, W], log of mean_k p_k, of the latest call.
+        region: [N, H, W], log of mean_k p_k, of the latest call, until the model takes it.
 
     Shapes:
         as `SemanticAwareAudioPrompt`, but for 1 + points tokens
@@ -164,6 +166,7 @@ class PointingPrompt(nn.Module):
         self.look = nn.Conv2d(dim, dim, kernel_size=1)
         self.hear = nn.Sequential(nn.Linear(audio_dim, dim), nn.ReLU(), nn.Linear(dim, points * dim))
         self.sharpness = nn.Parameter(torch.tensor(SHARPNESS).log())
+        self.region: Tensor | None = None
 
     def forward(self, image_embedding: Tensor, audio: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor]:
         seen = F.normalize(self.look(image_embedding).flatten(2), dim=1)  # [N, C, HW]

@@ -30,6 +30,7 @@ from gavs_lib.lab.evaluate import (
     shuffled,
     silent,
     swap_test,
+    with_one_of,
 )
 from gavs_lib.lab.joint import Joint, JointConfig
 from gavs_lib.lab.toyshop import toyshop_features
@@ -265,9 +266,8 @@ def measure(
                 add(subset, split, f"miou, distractor: {kin}", values)
             if kind != "gavs_deaf":
                 pairs = swap_test(model, vggish, made[:swaps])
-                if split.startswith("unseen"):  # two seen toys that happen to stand there say nothing about unseen ones
-                    unseen = {toy.name for toy in class_split(rotation).unseen_test}
-                    pairs = pairs[pairs["first"].isin(unseen) | pairs["second"].isin(unseen)]
+                if split.startswith("unseen"):
+                    pairs = with_one_of(pairs, {toy.name for toy in class_split(rotation).unseen_test})
                 for same_family, group in pairs.groupby("same_family"):
                     where = "within a family" if same_family else "across families"
                     add(subset, split, f"swap test, {where}", group["moves"])

@@ -10,7 +10,8 @@ for all (`chosen`): the first rate of the list, unless another one leads by more
 another seed gives. Three further settings were tried for GAVS alone, and none was taken.
 
 SAVE, its relatives and what is joined with them (`lab.joint`) are compared in small pictures, with trials of their own
-there: three rates each, the paper's among them.
+there: three rates for GAVS and SAVE's family, the paper's among them, and one trial for each attempt to join them. The
+other baselines keep in small pictures the rates that they chose in large ones.
 """
 
 import argparse
