@@ -53,7 +53,7 @@ test: env  ## lint, check-sync and all tests: what continuous integration runs
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m gavs_lib.course check-sync
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: env  ## check style and formatting
 	$(BIN)/python -m ruff check .
