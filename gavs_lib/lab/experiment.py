@@ -269,9 +269,9 @@ class Bench:
         val = self.features(self.protocol.brief_validation())
         for k, state in self._taught(part.split()[-1], shots, val):
             tested = pool.test[k]
-            self._add(k, state, part, "mIoU", score(self.model, candidates.subset(tested))["miou"], tested)
+            self._add(k, state, part, "mIoU", self._score(candidates.subset(tested))["miou"], tested)
             if seen is not None and state == "best":
-                self._add(k, state, remembered, "mIoU", score(self.model, seen)["miou"])
+                self._add(k, state, remembered, "mIoU", self._score(seen)["miou"])
         return self
 
     def few_shot_on_boxes(self) -> "Bench":
@@ -298,11 +298,14 @@ class Bench:
         self.model.eval()
         for part, clips in self.protocol.tests().items():
             features = self.features(clips)
-            scores = score(self.model, features)
+            scores = self._score(features)
             self._add(0, state, part, "mIoU", scores["miou"])
             self._add(0, state, part, "F", scores["f"])
             if not self.deaf:
-                self._add(0, state, part, "mIoU, shuffled sound", score(self.model, shuffled(features))["miou"])
+                self._add(0, state, part, "mIoU, shuffled sound", self._score(shuffled(features))["miou"])
+
+    def _score(self, features: FeatureSet) -> pd.DataFrame:
+        return score(self.model, features, self.experiment.fit_config.threshold)
 
     def _measure_swaps(self) -> None:
         """Does the mask move when the voice does? A row by figure of `SWAPS`, a value for each pair of toys."""
@@ -326,7 +329,7 @@ class Bench:
         if not self.deaf:
             played["IoU with boxes, shuffled sound"] = shuffled(here)
         for figure, features in played.items():
-            scores = score_boxes(self.model, features)["iou"].set_axis(tested)
+            scores = score_boxes(self.model, features, self.experiment.fit_config.threshold)["iou"].set_axis(tested)
             for part, places in parts.items():
                 rows = scores[scores.index.isin(places)]
                 if len(rows):

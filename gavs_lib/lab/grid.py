@@ -5,6 +5,7 @@ The plan is a YAML file (``notebooks/grid/laboratory.yaml``):
     variants:                       # name -> fields of `lab.experiment.Experiment`
       gavs: {model: gavs, shots: [1, 3, 5]}
       no cue: {model: gavs, config: {cue: false}}
+      ours: {preset: gavs-table1-gavs-v1s, share: 0.5}      # a row of a paper's table, changed (`lab.presets`)
     grids:                          # name -> which variants, in which rotations, with which seeds
       generalization: {variants: [gavs], rotations: [0, 1, 2, 3], seeds: [0, 1, 2]}
 
@@ -40,6 +41,7 @@ import yaml
 
 from gavs_lib.lab.experiment import Experiment
 from gavs_lib.lab.kernels import REPOSITORY, this_interpreters_kernel
+from gavs_lib.lab.presets import with_preset
 from gavs_lib.lab.protocols import with_absolute_paths
 from gavs_lib.lab.shipped import record
 
@@ -102,7 +104,7 @@ def read_plan(
             settings = plan["variants"].get(variant)
             if settings is None:
                 raise ValueError(f"{path}: grid {name!r} asks for {variant!r}, which is not among the variants.")
-            if not set(settings) <= known:
+            if not set(settings) <= known | {"preset"}:
                 wrong = sorted(set(settings) - known)[0]
                 raise ValueError(f"{path}: variant {variant!r} has no setting {wrong!r}; there are {sorted(known)}.")
         if grids and name not in grids:
@@ -111,7 +113,7 @@ def read_plan(
             for rotation in grid["rotations"]:
                 for variant in grid["variants"]:
                     try:
-                        settings = dict(plan["variants"][variant])
+                        settings = with_preset(plan["variants"][variant])
                         settings["data"] = with_absolute_paths({**everywhere, **settings.get("data", {})})
                         experiment = Experiment(**settings, rotation=rotation, seed=seed)
                     except (TypeError, ValueError) as error:
