@@ -15,10 +15,12 @@ from gavs_lib.course.__main__ import main as course
 from gavs_lib.course.predict import load_predictor, main, predict, segment
 from gavs_lib.course.sheets import clip_sheet
 from gavs_lib.data import Clip, read_clip
+from gavs_lib.data.fetch import Remote
 from gavs_lib.gavs import GAVS, GAVSConfig, Output
 from gavs_lib.lab.features import extract_features
+from gavs_lib.lab.official import OFFICIAL
 from gavs_lib.lab.toyshop import scene_clip
-from gavs_lib.lab.weights import load_tensors, save_tensors, save_trained
+from gavs_lib.lab.weights import hash_tensors, load_tensors, save_tensors, save_trained, sha256
 from gavs_lib.metrics import mask_iou
 from gavs_lib.sam import build_sam
 from gavs_lib.vggish import VGGish, load_vggish
@@ -234,6 +236,28 @@ def test_another_foundation_model_needs_its_files(tmp_path, capsys):
     clip = toy_film(tmp_path / "toys.mp4")
     line = refused(capsys, clip, "--sam", "vit_b", "--vggish", "mini")
     assert "--weights" in line and "--sam-checkpoint" in line and "--vggish and" not in line
+
+
+def test_official_weights_are_fetched_by_name_once_the_models_own_are_read(own, site, tmp_path, monkeypatch):
+    monkeypatch.setenv("GAVS_CACHE", str(tmp_path))
+    for name, option in {"mini": "sam_checkpoint", "vggish": "vggish"}.items():
+        path = own[option]
+        site.files[path.name] = path.read_bytes()
+        monkeypatch.setitem(OFFICIAL, name, Remote(path.name, (f"{site.address}/{path.name}",), sha256=sha256(path)))
+    named = own | {"sam_checkpoint": "official", "vggish": "official"}
+    with pytest.raises(FileNotFoundError, match="no such weights file"):
+        load_predictor(**named | {"weights": tmp_path / "none.safetensors"})
+    assert not site.requests
+    models, theirs = load_predictor(**named)[:2], load_predictor(**own)[:2]
+    assert len(site.requests) == 2
+    assert [hash_tensors(m.state_dict()) for m in models] == [hash_tensors(m.state_dict()) for m in theirs]
+
+
+def test_the_command_takes_the_word_official(tmp_path, own, capsys, monkeypatch):
+    monkeypatch.setenv("GAVS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("GAVS_OFFLINE", "1")
+    words = ("--weights", own["weights"], "--sam", "vit_b", "--sam-checkpoint", "official", "--vggish", "official")
+    assert "sam_vit_b_01ec64.pth: no such file" in refused(capsys, toy_film(tmp_path / "toys.mp4"), *words)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, own, capsys):

@@ -1,6 +1,7 @@
 """Which clips train, choose and test: AVS-V3, AVSBench's splits and VGG-SS on folders of their shape; the toy shop."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +9,18 @@ import pytest
 import soundfile
 from PIL import Image
 
+from gavs_lib._shipped import shipped_weights
 from gavs_lib.data import UNSEEN_TOKENS, VGGSS, derive_v3
+from gavs_lib.data.fetch import Remote
 from gavs_lib.data.v3 import WITHOUT_SHOTS
+from gavs_lib.gavs import GAVSConfig
 from gavs_lib.lab.experiment import Bench, Experiment
 from gavs_lib.lab.grid import Unit, finished, run_grid
+from gavs_lib.lab.official import OFFICIAL
 from gavs_lib.lab.protocols import DiskData, Toyshop
 from gavs_lib.lab.statistics import on_shared_clips, read_results
 from gavs_lib.lab.synthetic import synthetic_clips
+from gavs_lib.lab.weights import hash_tensors, sha256
 from gavs_lib.world.boxes import write_boxes
 from gavs_lib.world.classes import class_split
 from gavs_lib.world.folder import write_folder
@@ -153,9 +159,37 @@ def test_the_key_follows_what_is_in_the_files_and_not_where_they_lie(root, lists
         {"protocol": "standard"},
         {"image_size": 64},
         {"sam": "vit_b"},
+        {"sam_checkpoint": ""},
+        {"vggish": ""},
     ):
         keys.add(replace(experiment, data={"root": str(root), **MINI, **change}).key)
-    assert len(keys) == 8
+    assert len(keys) == 10
+
+
+@pytest.fixture
+def official(tmp_path, monkeypatch):
+    """The miniature encoders in the place of official ones; and where fetched files are kept."""
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("GAVS_CACHE", str(cache))
+    monkeypatch.setenv("GAVS_OFFLINE", "1")
+    for name, file in {"mini": shipped_weights("sam_mini"), "vggish": shipped_weights("vggish_mini")}.items():
+        monkeypatch.setitem(OFFICIAL, name, Remote(file.name, (f"https://127.0.0.1/{file.name}",), sha256=sha256(file)))
+    return cache
+
+
+def test_official_weights_are_fetched_for_a_model_and_not_for_a_key(root, official):
+    by_name = DiskData(str(root), sam="mini", sam_checkpoint="official", vggish="official")
+    files = {"sam_checkpoint": str(shipped_weights("sam_mini")), "vggish": str(shipped_weights("vggish_mini"))}
+    assert by_name.identity == replace(by_name, **files).identity, "what is in a file counts, not how it is named"
+    for build in (lambda: by_name.build("gavs", GAVSConfig()), lambda: by_name.ear(False)):
+        with pytest.raises(FileNotFoundError, match="To get it by hand"):
+            build()
+    official.mkdir()
+    for name in ("sam_mini", "vggish_mini"):
+        shutil.copy(shipped_weights(name), official)
+    shipped = DiskData(str(root), **MINI)
+    for build in (lambda data: data.build("gavs", GAVSConfig()).sam.prompt_encoder, lambda data: data.ear(False)):
+        assert hash_tensors(build(by_name).state_dict()) == hash_tensors(build(shipped).state_dict())
 
 
 @pytest.mark.parametrize(
@@ -166,6 +200,7 @@ def test_the_key_follows_what_is_in_the_files_and_not_where_they_lie(root, lists
         ({"root": "x", "subsets": "v1s"}, "subsets are 'v1s'"),
         ({"root": "x", "vggss": "y.json"}, "needs both"),
         ({"root": "x", "most": -1}, "most is -1"),
+        ({"root": "x", "sam": "mini", "sam_checkpoint": "official"}, "'mini' has no official checkpoint"),
         ({"root": "x", "folder": "y"}, "data has no setting 'folder'"),
         ({"protocol": "v3"}, "data has no root"),
     ],

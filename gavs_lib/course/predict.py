@@ -32,6 +32,7 @@ from gavs_lib.course.sheets import clip_sheet, save_picture
 from gavs_lib.data import Clip, read_clip, write_masks, write_overlay_video
 from gavs_lib.gavs import GAVS
 from gavs_lib.lab.features import AUDIO_TIMINGS, resize_frames
+from gavs_lib.lab.official import official_weights
 from gavs_lib.lab.padding import crop_to_picture, padded_extent, picture_places
 from gavs_lib.lab.weights import hash_tensors, load_tensors, load_trained
 from gavs_lib.metrics import AVSBENCH_THRESHOLD
@@ -94,8 +95,10 @@ def predict(
         threshold: a pixel is marked where its probability exceeds this, between 0 and 1.
         seconds: read at most so many; None: all. A last part of a second is left out.
         sam, sam_checkpoint, image_size: the foundation model that the weights were trained on, as for `build_sam`;
-            None stands for the shipped SAM-mini, and for the size that the weights were trained at.
-        vggish: the ear that the weights were trained with, as for `load_vggish`; None: the shipped VGGish-mini.
+            None stands for the shipped SAM-mini, and for the size that the weights were trained at; "official": the
+            checkpoint is fetched where it is not there yet (`gavs_lib.lab.official`).
+        vggish: the ear that the weights were trained with, as for `load_vggish`; None: the shipped VGGish-mini;
+            "official", as above.
         progress: show a progress bar.
         say: called with every line of the report.
 
@@ -103,7 +106,7 @@ def predict(
         FileNotFoundError: no such clip, weights or checkpoint.
         ValueError: a clip without picture or sound, damaged or cut short; weights of another model or foundation
             model; a threshold outside 0 to 1.
-        OSError: `out` cannot be written.
+        OSError: `out` cannot be written, or official weights cannot be fetched.
     """
     if not 0 < threshold < 1:
         raise ValueError(f"threshold is {threshold}; expected a probability between 0 and 1, such as 0.5.")
@@ -158,7 +161,7 @@ def load_predictor(
         if absent:
             raise ValueError(
                 f"SAM {sam} has no shipped weights, nor have models on it: give {' and '.join(absent)} as well "
-                "(for --vggish the file it was trained with, or 'mini')."
+                "(as it was trained with; --sam-checkpoint and --vggish may be 'official', --vggish also 'mini')."
             )
     if weights is None:
         try:
@@ -178,6 +181,10 @@ def load_predictor(
     kind = MODELS[notes["kind"]]
     known = {name: value for name, value in notes["config"].items() if name in kind.Config.__dataclass_fields__}
     inputs = notes.get("inputs") or {}
+    if str(sam_checkpoint) == "official":
+        sam_checkpoint = official_weights(sam)
+    if str(vggish) == "official":
+        vggish = official_weights("vggish")
     ear = load_vggish(vggish or "mini", final_relu=bool(inputs.get("final_relu")))
     if inputs and inputs["vggish"] != hash_tensors(ear.state_dict()):
         raise ValueError(
@@ -276,8 +283,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=int, metavar="N", help="only the first N seconds")
     own = parser.add_argument_group("for weights that were trained on other foundation models than the shipped ones")
     own.add_argument("--sam", choices=list(SAM_SIZES), default="mini")
-    own.add_argument("--sam-checkpoint", type=Path, metavar="FILE", help="such as sam_vit_b_01ec64.pth")
-    own.add_argument("--vggish", metavar="FILE", help="such as vggish-10086976.pth, or 'mini'")
+    own.add_argument("--sam-checkpoint", metavar="FILE", help="such as sam_vit_b_01ec64.pth, or 'official'")
+    own.add_argument("--vggish", metavar="FILE", help="such as vggish-10086976.pth, 'official' or 'mini'")
     own.add_argument(
         "--image-size", type=int, metavar="PIXELS", help="side of the model's input; default: as in the training"
     )

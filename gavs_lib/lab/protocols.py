@@ -24,6 +24,7 @@ from gavs_lib.data.avsbench import SUBSETS
 from gavs_lib.data.shots import draw_shots
 from gavs_lib.data.v3 import V3Lists
 from gavs_lib.gavs import GAVSConfig
+from gavs_lib.lab.official import OFFICIAL, official_weights
 from gavs_lib.lab.shipped import MODELS, TEST_PARTS, build_model
 from gavs_lib.lab.synthetic import synthetic_clips
 from gavs_lib.lab.toyshop import ToyshopClips, toyshop_clips
@@ -171,13 +172,14 @@ class DiskData:
         vggss_root: folder of its pictures and sounds.
         synthetic: folder of `gavs_lib.data.compose`, to train on first.
         sam: "mini", "vit_b", "vit_l" or "vit_h".
-        sam_checkpoint: its official checkpoint; "shipped" (mini only); "": random weights, to try something out.
-        vggish: weights of VGGish; "mini": the course's, which knows toys only.
+        sam_checkpoint: the file of its weights; "official": fetched where it is not there yet (`lab.official`);
+            "shipped" (mini only); "": random weights, to try something out.
+        vggish: weights of VGGish; "official", as above; "mini": the course's, which knows toys only.
         image_size: side of the square that SAM sees, in pixels; 0: SAM's own.
         most: clips of each list that are used, to try something out; 0: all.
 
     Raises:
-        ValueError: an unknown protocol or subset, or VGG-SS without its folder.
+        ValueError: an unknown protocol or subset, VGG-SS without its folder, or official weights of SAM-mini.
     """
 
     root: str
@@ -207,6 +209,8 @@ class DiskData:
             raise ValueError("VGG-SS needs both: vggss, its JSON file, and vggss_root, the folder of its pictures.")
         if self.most < 0:
             raise ValueError(f"most is {self.most}; expected a number of clips, or 0 for all.")
+        if self.sam_checkpoint == "official" and self.sam not in OFFICIAL:
+            raise ValueError(f'SAM {self.sam!r} has no official checkpoint; "mini" has a shipped one.')
 
     @property
     def identity(self) -> dict:
@@ -214,10 +218,13 @@ class DiskData:
         files = {"metadata": Path(self.root) / "metadata.csv", "vggss": self.vggss}
         if self.synthetic:
             files["synthetic"] = Path(self.synthetic) / "metadata.csv"
-        files |= {"sam": self.sam_checkpoint, "vggish": self.vggish}
+        files |= {"sam_checkpoint": self.sam_checkpoint, "vggish": self.vggish}
         if self.lists:
             files |= {str(path.relative_to(self.lists)): path for path in sorted(Path(self.lists).rglob("*.csv"))}
         known = {name: _hash_of(path) if Path(path).is_file() else str(path) for name, path in files.items()}
+        # A published file is known by its published checksum: it need not be fetched to tell experiments apart.
+        official = {"sam_checkpoint": self.sam, "vggish": "vggish"}
+        known |= {name: OFFICIAL[file].sha256 for name, file in official.items() if getattr(self, name) == "official"}
         return known | {name: value for name, value in asdict(self).items() if name not in _PATHS}
 
     @property
@@ -225,7 +232,8 @@ class DiskData:
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
 
     def build(self, kind: str, config: GAVSConfig | SAVEConfig) -> nn.Module:
-        sam = build_sam(self.sam, self.sam_checkpoint or None, self.image_size or None)
+        checkpoint = official_weights(self.sam) if self.sam_checkpoint == "official" else self.sam_checkpoint
+        sam = build_sam(self.sam, checkpoint or None, self.image_size or None)
         if self.sam != "mini":
             fuse_attention(sam)  # at 1024 pixels, attention as SAM writes it fills the memory of most GPUs
         return MODELS[kind](sam, config)
@@ -233,7 +241,7 @@ class DiskData:
     def ear(self, final_relu: bool) -> VGGish:
         if not self.vggish:
             raise ValueError('vggish is not set: give the path of its weights, or "mini" to try something out.')
-        return load_vggish(self.vggish, final_relu)
+        return load_vggish(official_weights("vggish") if self.vggish == "official" else self.vggish, final_relu)
 
     def training(self) -> AVSBench:
         return self._clips(self._rows("train"))
