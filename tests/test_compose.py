@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,30 @@ def test_a_copy_of_a_picture_under_another_name_stays_in_its_split(mine):
     table = pd.read_csv(mine / "out" / "sources.csv")
     split = dict(zip(table["picture"], table["uid"].str.split("-").str[-2]))
     assert all(split[f"Dog/rex {n}.jpg"] == split[f"Dog/copy {n}.jpg"] for n in range(3))
+
+
+def test_a_picture_that_shows_the_sounding_class_unmarked_is_never_its_ground(tmp_path):
+    pictures = [
+        LabelledPicture(label, f"{label} {n}", partial(picture, label, n), also=frozenset(also))
+        for n in range(4)
+        for label, also in (("dog", ["Fire Truck"]), ("cat", []), ("fire-truck", []))
+    ]
+    sounds = [
+        LabelledSound(label, f"{label} {n}", lambda h=hertz + n: (tone(h, 5), RATE))
+        for label, hertz in HERTZ.items()
+        for n in range(4)
+    ]
+    compose_clips(pictures, sounds, tmp_path / "out", clips_per_class=15, distractors=1, progress=False)
+    table = pd.read_csv(tmp_path / "out" / "sources.csv")
+    beside = set(zip(table["picture"].str.split().str[0], table["silent"].str.split().str[0]))
+    # The other way round a dog may sound beside a fire truck.
+    assert beside == {
+        ("dog", "cat"),
+        ("dog", "fire-truck"),
+        ("cat", "dog"),
+        ("cat", "fire-truck"),
+        ("fire-truck", "cat"),
+    }
 
 
 def test_one_seed_gives_the_same_bytes_and_another_gives_others(mine):

@@ -1,4 +1,4 @@
-"""Readers: AVSBench-semantic, AVS-V3, VGG-SS, the user's own videos, pictures and sounds, the papers' tables.
+"""Readers: AVSBench-semantic, AVS-V3, VGG-SS, COCO with ESC-50, the user's own files, the papers' tables.
 
 No training.
 """
@@ -13,6 +13,7 @@ from gavs_lib.data.papers import paper_table
 # Entered on first use: these are commands too, and `python -m` warns of a module that its package has imported already.
 _COMMANDS = {
     "compose": ("compose_clips", "compose_folders"),
+    "public": ("compose_public",),
     "v3": ("UNSEEN_TOKENS", "V3Lists", "derive_v3", "read_v3", "v3_split"),
     "vggss": ("VGGSS", "FewShot"),
 }
@@ -30,6 +31,7 @@ __all__ = [
     "V3Lists",
     "compose_clips",
     "compose_folders",
+    "compose_public",
     "derive_v3",
     "find_pictures",
     "find_sounds",

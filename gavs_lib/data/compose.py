@@ -20,7 +20,7 @@ objects of other classes beside it, cut out by their masks. Any of them may be t
 photograph, so that "what is not pasted sounds" is no answer either.
 
 `compose_folders` reads such folders. `compose_clips` below it takes any labelled pictures and sounds, such as those of
-a published data set.
+published data sets (`gavs_lib.data.public`).
 """
 
 import argparse
@@ -102,6 +102,7 @@ class _Plan:
     label: str
     picture: LabelledPicture
     photograph: str  # the picture's source
+    also: frozenset[str]  # the picture's, written like `label`
     sound: LabelledSound
 
 
@@ -285,7 +286,8 @@ def _examine(kind: str, material: dict[str, list], read: Callable, digest, broke
             continue
         content = [hashlib.sha256(part).hexdigest() for part in parts]
         sources[item.name] = item.source or content[0]  # the image or the waveform; a second mask makes no other photo
-        digest.update(" ".join([kind, label, item.name, item.source, *content]).encode())
+        also = sorted(item.also) if kind == "picture" else []
+        digest.update(" ".join([kind, label, item.name, item.source, *content, *also]).encode())
     for label in [label for label, each in material.items() if not each]:
         del material[label]
     return sources
@@ -438,7 +440,8 @@ def _pairs(pool: dict, photographs: dict[str, str], settings: dict) -> list[_Pla
             pairs = zip(_in_turns(pictures, count, rng), _in_turns(sounds, count, rng))
             for index, (picture, sound) in enumerate(pairs):
                 uid = f"{label}-{split}-{index:05d}_0_{settings['seconds'] * 1000}"
-                plans.append(_Plan(uid, split, label, picture, photographs[picture.name], sound))
+                also = frozenset(map(class_name, picture.also))
+                plans.append(_Plan(uid, split, label, picture, photographs[picture.name], also, sound))
     return plans
 
 
@@ -450,12 +453,17 @@ def _in_turns(items: Sequence, count: int, rng: np.random.Generator) -> list:
 
 def _companions(plan: _Plan, others: Sequence[_Plan], count: int, rng: np.random.Generator) -> list[_Plan]:
     """Clips of other classes of the same split whose objects stand by silently: so each class is silent about as often
-    as it sounds. Of one photograph only one object comes in: the others are seen in it already."""
+    as it sounds. Of one photograph only one object comes in: the others are seen in it already. And any photograph may
+    become the ground, so none shows an unmarked object of the class that sounds."""
     chosen: list[_Plan] = []
     for _ in range(count):
         here = [plan, *chosen]
         labels, photographs = {each.label for each in here}, {each.photograph for each in here}
-        free = [other for other in others if other.label not in labels and other.photograph not in photographs]
+        free = [
+            other
+            for other in others
+            if other.label not in labels and other.photograph not in photographs and plan.label not in other.also
+        ]
         if free:
             chosen.append(free[int(rng.integers(len(free)))])
     return chosen

@@ -41,17 +41,20 @@ class LabelledPicture:
             raises says what is wrong with the picture.
         source: pictures of one source stay in one split (several objects cut from one photograph, say). "": those of
             equal content.
+        also: other classes that the picture shows without marking them. When one of those sounds, this picture is not
+            the ground: its own would sound, unmarked.
     """
 
     label: str
     name: str
     load: Callable[[], tuple[np.ndarray, np.ndarray]]
     source: str = ""
+    also: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class LabelledSound:
-    """A recording of one class; attributes as in `LabelledPicture`.
+    """A recording of one class; attributes as in `LabelledPicture`, without `also`.
 
     Attributes:
         load: returns waveform [samples] floating point, mono, about -1 to 1, and its sampling rate in Hz.
