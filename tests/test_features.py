@@ -177,7 +177,7 @@ def test_the_size_is_printed_before_caching_and_the_budget_kept(tmp_path, model,
 def test_a_second_call_computes_nothing(tmp_path, model, vggish, monkeypatch):
     first = get(tmp_path, model, vggish)
     monkeypatch.setattr(type(model), "encode_prefix", None)
-    monkeypatch.setattr(features, "_embed", None)
+    monkeypatch.setattr(features, "embed_patches", None)
     second = get(tmp_path, model, vggish)
     assert torch.equal(first[2]["prefix"], second[2]["prefix"]) and torch.equal(first.audio, second.audio)
     assert first.fingerprint == second.fingerprint

@@ -31,14 +31,14 @@ from gavs_lib.baselines import AVSAM, TPAVI, AudioSAM, SAMFusion
 from gavs_lib.course.sheets import clip_sheet, save_picture
 from gavs_lib.data import Clip, read_clip, write_masks, write_overlay_video
 from gavs_lib.gavs import GAVS
-from gavs_lib.lab.features import AUDIO_TIMINGS, resize_frames
+from gavs_lib.lab.extract import AUDIO_TIMINGS, load_ear
+from gavs_lib.lab.features import resize_frames
 from gavs_lib.lab.official import official_weights
 from gavs_lib.lab.padding import crop_to_picture, padded_extent, picture_places
-from gavs_lib.lab.weights import hash_tensors, load_tensors, load_trained
+from gavs_lib.lab.weights import load_tensors, load_trained
 from gavs_lib.metrics import AVSBENCH_THRESHOLD
 from gavs_lib.sam import SAM_SIZES, build_sam, fuse_attention
 from gavs_lib.save import APSAM, SAMAAVS, SAVE
-from gavs_lib.vggish import load_vggish
 from gavs_lib.world.objects import FAMILIES, MATERIALS, SIZES, TOYS
 
 DEFAULT_OUT = Path("build/predict")
@@ -121,9 +121,8 @@ def predict(
     name = Path(clip).stem
     folder = Path(out) / name
     folder.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be written should not cost it
-    inputs = notes.get("inputs") or {}
-    timing, pad = inputs.get("audio_timing", "second"), inputs.get("pad", False)
-    masks = segment(film, model, ear, threshold, timing, pad, progress=progress)
+    inputs = notes["inputs"]
+    masks = segment(film, model, ear, threshold, inputs["audio_timing"], inputs.get("pad", False), progress=progress)
     segmented = time.monotonic()
 
     mask_files = write_masks(folder / "masks", masks)
@@ -180,17 +179,11 @@ def load_predictor(
         )
     kind = MODELS[notes["kind"]]
     known = {name: value for name, value in notes["config"].items() if name in kind.Config.__dataclass_fields__}
-    inputs = notes.get("inputs") or {}
     if str(sam_checkpoint) == "official":
         sam_checkpoint = official_weights(sam)
     if str(vggish) == "official":
         vggish = official_weights("vggish")
-    ear = load_vggish(vggish or "mini", final_relu=bool(inputs.get("final_relu")))
-    if inputs and inputs["vggish"] != hash_tensors(ear.state_dict()):
-        raise ValueError(
-            f"{weights}: trained on the embeddings of another VGGish than {vggish or 'the shipped VGGish-mini'}. "
-            "Give the one it was trained with (--vggish), or train anew."
-        )
+    ear, inputs = load_ear(vggish or "mini", notes.get("inputs"), weights)
     image_size = image_size or inputs.get("image_size")
     foundation = build_sam(sam, checkpoint=sam_checkpoint or "shipped", image_size=image_size)
     if sam != "mini":
@@ -198,7 +191,7 @@ def load_predictor(
     model = kind(foundation, kind.Config(**known))
     load_trained(weights, model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return model.eval().to(device), ear.to(device), notes
+    return model.eval().to(device), ear.to(device), {**notes, "inputs": inputs}
 
 
 def segment(

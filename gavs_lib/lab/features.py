@@ -7,9 +7,9 @@
 
 A key is a hash of everything the entry depends on: the weights used (VGGish; SAM's encoder up to block `tune_from`),
 the settings, and the clips. Clips in memory are hashed by content, every byte of frames, sound and masks. Clips of an
-`AVSBench` folder are identified by path, size and modification time (in nanoseconds) of each file, as `make` does:
-decoding and hashing 60,000 frames would cost as much as what the cache saves. A file that is changed in place and keeps
-its size and its time goes unnoticed; only intent does that.
+`AVSBench` folder, and files of embeddings (`lab.extract`), are identified by path, size and modification time (in
+nanoseconds) of each file, as `make` does: decoding and hashing 60,000 frames would cost as much as what the cache
+saves. A file that is changed in place and keeps its size and its time goes unnoticed; only intent does that.
 
 An entry is written under a temporary name and renamed when it is whole. Processes that fill the same cache do not
 disturb each other (the first to finish wins, the others take its entry), and a killed one leaves nothing that could be
@@ -36,12 +36,19 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from gavs_lib.audio import published_examples, second_examples
 from gavs_lib.data.avsbench import SUBSETS, AVSBench, frame_paths, mask_paths, read_audio, read_frame
+from gavs_lib.lab.extract import (
+    AUDIO_TIMINGS,
+    SWITCHES_FILE,
+    UNKNOWN,
+    ear_of,
+    embed_patches,
+    embedding_path,
+    read_embedding,
+    read_switches,
+)
 from gavs_lib.lab.padding import pad_frames, padded_extent
 from gavs_lib.lab.weights import hash_tensors
-
-AUDIO_TIMINGS = {"second": second_examples, "published": published_examples}
 
 _FORMAT = 1  # part of every key: raise it when the meaning of a file changes
 _MANIFEST = "manifest.json"
@@ -70,7 +77,8 @@ class FeatureSet(Dataset):
         frame_valid, has_mask: [N, T] bool
         fingerprint: a hash of the clips' names, labels, masks (where cached) and audio; training records it
         caches_prefix: False where items hold images
-        inputs: what made the audio and the pictures: vggish (a hash), final_relu, audio_timing, image_size, pad.
+        inputs: what made the audio and the pictures: vggish (a hash), final_relu, audio_timing, image_size, pad; of
+            embeddings from files also quantised, and "unknown" for what they do not say.
             Weights trained on these features record it, for they mean nothing to another ear
     """
 
@@ -199,9 +207,10 @@ class FeatureSet(Dataset):
 def extract_features(
     clips: Sequence,
     model: nn.Module,
-    vggish: nn.Module,
+    vggish: nn.Module | None,
     cache_dir: str | os.PathLike,
     *,
+    audio_dir: str | os.PathLike | None = None,
     dtype: torch.dtype = torch.float32,
     cache_budget: float = 20e9,
     batch_frames: int = 32,
@@ -216,8 +225,11 @@ def extract_features(
             (item -> str, another one for every other content) is not read where the cache has its clips already.
         model: GAVS, a baseline or another model with `sam`, `tune_from` and `encode_prefix`. A model with
             `caches_prefix = False` (all blocks train) gets images; only its audio is cached.
-        vggish: computes the audio embeddings; both models compute where their parameters are.
+        vggish: computes the audio embeddings; both models compute where their parameters are. With `audio_dir` it
+            computes nothing and may be None; one that is given must be the one that made the files, where these say so.
         cache_dir: folder of the cache; several processes may use it at the same time.
+        audio_dir: folder of embeddings to read instead of computing them: of `lab.extract`, or as the GAVS release has
+            them. Its own `features.json` says then how they were made, not `audio_timing`.
         dtype: of the cached activation. float32 equals the direct computation. float16 and bfloat16 halve the cache
             and round by up to 2^-11 and 2^-8 of each value; on a GPU the encoder then also computes in them.
         cache_budget: bytes. If activations and masks need more, neither is cached: items hold images, and the model
@@ -230,7 +242,9 @@ def extract_features(
         progress: show progress bars and say what is cached.
 
     Raises:
-        ValueError: no clips; a clip without frames or sound, with NaN in its sound, or with masks of another number.
+        ValueError: no clips; a clip without frames or sound, with NaN in its sound, or with masks of another number;
+            embeddings of another shape, not finite, or made by another VGGish.
+        FileNotFoundError: a clip's file is missing, or that of its embeddings.
         OSError: the disk is full or cannot be written; nothing is left behind.
     """
     if dtype not in _STORED_AS:
@@ -241,22 +255,29 @@ def extract_features(
         raise ValueError(f"batch_frames is {batch_frames}; expected at least 1.")
     if len(clips) == 0:
         raise ValueError("There are no clips: check the subset, the split and the folder.")
+    heard = _how_heard(vggish, audio_timing, audio_dir)
     cache = Path(cache_dir)
     cache.mkdir(parents=True, exist_ok=True)
     _sweep(cache)
 
     clip_keys = [_clip_key(clips, item) for item in tqdm(range(len(clips)), "identify clips", disable=not progress)]
-    ear = {"vggish": hash_tensors(vggish.state_dict()), "final_relu": getattr(vggish, "final_relu", None)}
-    audio_key = _key(format=_FORMAT, clips=clip_keys, timing=audio_timing, **ear)
-    audio_entry = _Entry(cache / f"audio-{audio_key}")
+    parts = {"timing" if name == "audio_timing" else name: value for name, value in heard.items()}
+    files: list[Path] = []
+    if audio_dir is not None:
+        files = [_embedding_path(Path(audio_dir).absolute(), clips, item) for item in range(len(clips))]
+        parts["embeddings"] = [_file_key(path, "`python -m gavs_lib.lab.extract` computes it") for path in files]
+    audio_entry = _Entry(cache / f"audio-{_key(format=_FORMAT, clips=clip_keys, **parts)}")
     manifest = audio_entry.manifest()
     if manifest is None:
-        manifest = _fill(audio_entry, lambda folder: _write_audio(folder, clips, vggish, audio_timing, progress))
+        if files:
+            manifest = _fill(audio_entry, lambda folder: _copy_audio(folder, clips, files, progress))
+        else:
+            manifest = _fill(audio_entry, lambda folder: _write_audio(folder, clips, vggish, audio_timing, progress))
     index = manifest["clips"]
     audio = torch.from_numpy(np.load(audio_entry.path / "audio.npy"))
 
     image_size = model.sam.image_encoder.img_size
-    inputs = {**ear, "audio_timing": audio_timing, "image_size": image_size, "pad": pad}
+    inputs = {**heard, "image_size": image_size, "pad": pad}
     colour = model.sam.pixel_mean if pad else None
     without_prefix = FeatureSet(index, audio, _ClipFrames(clips, image_size, colour), inputs)
     if not getattr(model, "caches_prefix", True):
@@ -304,7 +325,7 @@ def embed_sound(vggish: nn.Module, waveform, sample_rate: int, seconds: int, aud
     Raises:
         ValueError: the sound is empty, not finite, or of another shape.
     """
-    return _embed(vggish, AUDIO_TIMINGS[audio_timing](waveform, sample_rate, seconds))
+    return embed_patches(vggish, AUDIO_TIMINGS[audio_timing](waveform, sample_rate, seconds))
 
 
 def resize_frames(frames: np.ndarray, size: int, pad_colour: Tensor | None = None) -> Tensor:
@@ -453,12 +474,24 @@ def _write_audio(folder: Path, clips: Sequence, vggish: nn.Module, timing: str, 
         except ValueError as error:
             raise ValueError(f"{entry['uid']}: its sound cannot be used. {error}") from error
         if sum(len(patch) for patch in patches) >= _PATCH_BATCH or item == len(clips) - 1:
-            embeddings.append(_embed(vggish, torch.cat(patches)))
+            embeddings.append(embed_patches(vggish, torch.cat(patches)))
             patches.clear()
             os.utime(folder)  # nothing is written before the end; still, this writer is alive
-    flat = torch.cat(embeddings)
-    if not torch.isfinite(flat).all():
-        raise ValueError("VGGish returned NaN or infinite values; its weights are damaged. Load them again.")
+    return _save_audio(folder, index, torch.cat(embeddings))
+
+
+def _copy_audio(folder: Path, clips: Sequence, files: list[Path], progress: bool) -> dict:
+    """Read the clips' embeddings from files; the manifest lists the clips."""
+    index: list[dict] = []
+    embeddings: list[Tensor] = []
+    for item, path in enumerate(tqdm(files, "read embeddings", disable=not progress, unit="clip")):
+        index.append(_list_clip(clips, item))
+        embeddings.append(torch.from_numpy(read_embedding(path, index[-1]["frames"])))
+        os.utime(folder)
+    return _save_audio(folder, index, torch.cat(embeddings))
+
+
+def _save_audio(folder: Path, index: list[dict], flat: Tensor) -> dict:
     audio = torch.zeros(len(index), max(entry["frames"] for entry in index), flat.shape[1])
     start = 0
     for item, entry in enumerate(index):
@@ -526,15 +559,40 @@ def _write_frames(
     return {"shape": list(shape), "dtype": str(dtype)}
 
 
+def _how_heard(vggish: nn.Module | None, audio_timing: str, audio_dir: str | os.PathLike | None) -> dict:
+    """The switches behind the embeddings: of VGGish as it is given, or of a folder of files."""
+    if audio_dir is None:
+        if vggish is None:
+            raise ValueError("vggish is None; give a VGGish, or audio_dir, a folder of embeddings.")
+        return {**ear_of(vggish), "audio_timing": audio_timing}
+    said = read_switches(audio_dir)
+    given = {} if vggish is None else ear_of(vggish)
+    others = [name for name, value in given.items() if said[name] not in (UNKNOWN, value)]
+    if others:
+        raise ValueError(
+            f"{Path(audio_dir) / SWITCHES_FILE}: {others[0]} is {said[others[0]]}, that of the VGGish given is "
+            f"{given[others[0]]}. Give the one that made these embeddings, or None."
+        )
+    return said
+
+
 def _read_sound(clips: Sequence, item: int) -> tuple[dict, np.ndarray, int]:
     """A clip's line in the manifest, and its sound; from a folder, without decoding its pictures."""
     if not isinstance(clips, AVSBench):
         clip = clips[item]
         return _describe(clip), clip.waveform, clip.sample_rate
     row = clips.rows.iloc[item]
+    return _list_clip(clips, item), *read_audio(clips.root / row["label"] / row["uid"] / "audio.wav")
+
+
+def _list_clip(clips: Sequence, item: int) -> dict:
+    """A clip's line in the manifest; from a folder, by the size of its first frame."""
+    if not isinstance(clips, AVSBench):
+        return _describe(clips[item])
+    row = clips.rows.iloc[item]
     folder, frames = clips.root / row["label"] / row["uid"], SUBSETS[row["label"]]
     height, width = read_frame(frame_paths(folder, 1)[0]).shape[:2]
-    entry = {
+    return {
         "uid": row["uid"],
         "label": row["a_obj"],
         "frames": frames,
@@ -542,7 +600,6 @@ def _read_sound(clips: Sequence, item: int) -> tuple[dict, np.ndarray, int]:
         "mask_height": height,
         "mask_width": width,
     }
-    return entry, *read_audio(folder / "audio.wav")
 
 
 def _describe(clip) -> dict:
@@ -581,14 +638,11 @@ def _masks_of(clip) -> tuple[np.ndarray, np.ndarray]:
     return masks.astype(bool), has_mask
 
 
-@torch.no_grad()
-def _embed(vggish: nn.Module, patches: Tensor) -> Tensor:
-    was_training = vggish.training
-    vggish.eval()
-    device = next(vggish.parameters()).device
-    embedding = vggish(patches.to(device)).float().cpu()
-    vggish.train(was_training)
-    return embedding
+def _embedding_path(audio_dir: Path, clips: Sequence, item: int) -> Path:
+    if isinstance(clips, AVSBench):
+        row = clips.rows.iloc[item]
+        return embedding_path(audio_dir, row["uid"], row["label"])
+    return embedding_path(audio_dir, clips[item].uid)
 
 
 def _clip_key(clips: Sequence, item: int) -> str:
@@ -603,14 +657,8 @@ def _clip_key(clips: Sequence, item: int) -> str:
             *frame_paths(folder, SUBSETS[row["label"]]),
             *mask_paths(folder, row["labelled"]),
         ]
-        files = []
-        for path in [folder / "audio.wav", *paths]:
-            try:
-                stat = path.stat()
-            except FileNotFoundError:
-                raise FileNotFoundError(f"{path}: missing; `python -m gavs_lib.data.check` lists what is.") from None
-            files.append([str(path), stat.st_size, stat.st_mtime_ns])
-        return _key(files=files, label=row["a_obj"])
+        check = "`python -m gavs_lib.data.check` lists what is"
+        return _key(files=[_file_key(path, check) for path in [folder / "audio.wav", *paths]], label=row["a_obj"])
     clip = clips[item]
     masks, has_mask = _masks_of(clip)
     digest = hashlib.sha256()
@@ -620,6 +668,14 @@ def _clip_key(clips: Sequence, item: int) -> str:
         digest.update(array.reshape(-1).view(np.uint8))
     digest.update(json.dumps([clip.uid, clip.a_obj, int(clip.sample_rate)]).encode())
     return digest.hexdigest()
+
+
+def _file_key(path: Path, remedy: str) -> list:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: missing; {remedy}.") from None
+    return [str(path), stat.st_size, stat.st_mtime_ns]
 
 
 def _prefix_identity(model: nn.Module, dtype: torch.dtype) -> dict:
