@@ -140,6 +140,13 @@ def test_a_pickle_is_refused_without_running_it(tmp_path):
     assert not (tmp_path / "trapped").exists()
 
 
+def test_a_cut_file_whose_header_length_looks_like_the_start_of_a_pickle_is_called_cut(tmp_path):
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes((0x0280).to_bytes(8, "little") + b'{"a":{"dtype":"F32"')
+    with pytest.raises(ValueError, match="cut short or damaged"):
+        load_trained(path, build())
+
+
 def test_a_missing_file_a_foreign_file_and_a_wrong_suffix_are_told_apart(tmp_path):
     model = build()
     with pytest.raises(FileNotFoundError, match="no such weights file"):

@@ -103,8 +103,9 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict]:
         return tensors, json.loads(text)
     except (safetensors.SafetensorError, ValueError) as error:
         with path.open("rb") as file:
-            start = file.read(2)
-        if start[:1] == b"\x80" or start == b"PK":
+            start = file.read(9)
+        # safetensors begins with eight bytes, the length of its header, which may be anything, and then the header.
+        if start[8:] != b"{" and start.startswith((b"\x80", b"PK")):
             raise ValueError(
                 f"{path}: holds a pickle (a .pth or .pt file), which can run code when it is opened and was not read; "
                 "expected safetensors."
