@@ -27,23 +27,20 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from gavs_lib._shipped import shipped_weights
-from gavs_lib.baselines import AVSAM, TPAVI, AudioSAM, SAMFusion
 from gavs_lib.course.sheets import clip_sheet, save_picture
 from gavs_lib.data import Clip, read_clip, write_masks, write_overlay_video
-from gavs_lib.gavs import GAVS
 from gavs_lib.lab.extract import AUDIO_TIMINGS, load_ear
 from gavs_lib.lab.features import resize_frames
 from gavs_lib.lab.official import official_weights
 from gavs_lib.lab.padding import crop_to_picture, padded_extent, picture_places
-from gavs_lib.lab.weights import load_tensors, load_trained
+from gavs_lib.lab.shipped import model_for
+from gavs_lib.lab.weights import load_trained
 from gavs_lib.metrics import AVSBENCH_THRESHOLD
-from gavs_lib.sam import SAM_SIZES, build_sam, fuse_attention
-from gavs_lib.save import APSAM, SAMAAVS, SAVE
+from gavs_lib.sam import SAM_SIZES
 from gavs_lib.world.objects import FAMILIES, MATERIALS, SIZES, TOYS
 
 DEFAULT_OUT = Path("build/predict")
 CHUNK_SECONDS = 8  # seconds that go through the model together; TPAVI, which mixes them, mixes these
-MODELS = {model.__name__: model for model in (GAVS, AudioSAM, AVSAM, SAMFusion, TPAVI, SAVE, SAMAAVS, APSAM)}
 
 
 @dataclass(frozen=True)
@@ -170,25 +167,12 @@ def load_predictor(
                 "The GAVS that comes with the course is missing from data/weights. Get it back with "
                 "`git checkout -- data/weights`, train it with `make train`, or give a file of your own with --weights."
             ) from error
-    weights = Path(weights)
-    _, notes = load_tensors(weights)
-    if notes.get("kind") not in MODELS:
-        raise ValueError(
-            f"{weights}: holds {notes.get('kind', 'tensors that name no model')}; expected the trained parameters of "
-            f"{', '.join(MODELS)}, as save_trained writes them."
-        )
-    kind = MODELS[notes["kind"]]
-    known = {name: value for name, value in notes["config"].items() if name in kind.Config.__dataclass_fields__}
     if str(sam_checkpoint) == "official":
         sam_checkpoint = official_weights(sam)
     if str(vggish) == "official":
         vggish = official_weights("vggish")
+    model, notes = model_for(weights, sam, sam_checkpoint or "shipped", image_size)
     ear, inputs = load_ear(vggish or "mini", notes.get("inputs"), weights)
-    image_size = image_size or inputs.get("image_size")
-    foundation = build_sam(sam, checkpoint=sam_checkpoint or "shipped", image_size=image_size)
-    if sam != "mini":
-        fuse_attention(foundation)
-    model = kind(foundation, kind.Config(**known))
     load_trained(weights, model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return model.eval().to(device), ear.to(device), {**notes, "inputs": inputs}

@@ -36,7 +36,7 @@ from gavs_lib.lab.joint import Joint, JointConfig
 from gavs_lib.lab.toyshop import toyshop_features
 from gavs_lib.lab.train import FitConfig, fit
 from gavs_lib.lab.weights import load_tensors, load_trained, save_trained, write_atomically, write_checksums
-from gavs_lib.sam import build_sam
+from gavs_lib.sam import build_sam, fuse_attention
 from gavs_lib.save import APSAM, SAMAAVS, SAVE, SAVEConfig
 from gavs_lib.vggish import VGGish, load_vggish
 from gavs_lib.world.classes import class_split
@@ -177,12 +177,41 @@ def load_model(kind: str = "gavs", path: str | Path | None = None) -> tuple[nn.M
     if path is None and kind not in KINDS:
         raise ValueError(f"model {kind!r} is not shipped ({', '.join(KINDS)} are); train it, and give path its file.")
     path = shipped_weights(kind) if path is None else Path(path)
-    _, notes = load_tensors(path)
-    known = set(MODELS[kind].Config.__dataclass_fields__)
-    config = MODELS[kind].Config(**{k: v for k, v in notes.get("config", {}).items() if k in known})
-    model = build_model(kind, config, notes.get("inputs", {}).get("image_size"))
+    model, notes = model_for(path)
+    if type(model) is not MODELS[kind]:
+        raise ValueError(f"{path}: this file holds {notes['kind']}, you asked for {MODELS[kind].__name__}.")
     load_trained(path, model)
     return model.eval(), notes
+
+
+def model_for(
+    path: str | Path, sam: str = "mini", checkpoint: str | Path = "shipped", image_size: int | None = None
+) -> tuple[nn.Module, dict]:
+    """An untrained model of the kind and settings that a weights file names, for ``load_trained``; the file's notes.
+
+    Args:
+        path: of ``save_trained``.
+        sam, checkpoint: what it stands on, as for ``build_sam``.
+        image_size: side of the model's input in pixels; None: as it was trained.
+
+    Raises:
+        FileNotFoundError: no such weights file or checkpoint.
+        ValueError: a file that is damaged or names no model of ``MODELS``, or a checkpoint of another SAM.
+    """
+    _, notes = load_tensors(path)
+    kinds = {model.__name__: model for model in MODELS.values()}
+    if notes.get("kind") not in kinds:
+        raise ValueError(
+            f"{path}: holds {notes.get('kind', 'tensors that name no model')}; expected the trained parameters of "
+            f"{', '.join(kinds)}, as save_trained writes them."
+        )
+    kind = kinds[notes["kind"]]
+    # A setting that this version does not know is refused, by name, when the parameters are loaded.
+    config = {name: value for name, value in notes["config"].items() if name in kind.Config.__dataclass_fields__}
+    foundation = build_sam(sam, checkpoint, image_size or (notes.get("inputs") or {}).get("image_size"))
+    if sam != "mini":
+        fuse_attention(foundation)  # at 1024 pixels, attention as SAM writes it fills the memory of most GPUs
+    return kind(foundation, kind.Config(**config)), notes
 
 
 def train_shipped(

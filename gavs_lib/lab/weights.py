@@ -27,7 +27,7 @@ from gavs_lib._shipped import shipped_weights
 CHECKSUMS = "SHA256SUMS"
 # One key for everything: safetensors writes several keys in no fixed order, and equal weights should be equal files.
 _HEADER_KEY = "gavs"
-_OWN_FIELDS = ("kind", "config", "frozen", "versions")
+OWN_FIELDS = ("kind", "config", "frozen", "versions")
 _FINGERPRINTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # model -> (state of its tensors, hash)
 # These are interpolated for another input size; trained parameters do not depend on the size.
 _SIZE_DEPENDENT = ("pos_embed", "rel_pos_h", "rel_pos_w")
@@ -128,7 +128,7 @@ def save_trained(path: str | os.PathLike, model: nn.Module, metadata: dict, half
     Raises:
         ValueError: the metadata uses a name that is filled in here (kind, config, frozen, versions), or is no JSON.
     """
-    taken = sorted(set(metadata) & set(_OWN_FIELDS))
+    taken = sorted(set(metadata) & set(OWN_FIELDS))
     if taken:
         raise ValueError(f"{path}: metadata must not give {', '.join(taken)}; these are filled in from the model.")
     header = dict(metadata)
