@@ -791,6 +791,43 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
             "import gavs_lib.data.compose as library\nlibrary._MOST_SHOWN = 0  # broken files are counted, not named"
         ),
     },
+    "11_official_weights": {
+        "machine['free disk, GB'] > 0.5": (
+            "from types import SimpleNamespace\n"
+            "shutil.disk_usage = lambda path: SimpleNamespace(free=1e8)  # a full disk",
+            "machine = {",
+        ),
+        "needed in advice": (
+            "def official_weights(*given, **options):\n    raise OSError('no connection')",
+            "advice = str(error)",
+        ),
+        "np.array_equal(untouched[name], inside[name])": (
+            "right = MODELS[model]\n"
+            "def changed(sam):  # its adapters do not start as nothing\n"
+            "    made = right(sam)\n"
+            "    torch.nn.init.ones_(made.sam.image_encoder.blocks[-1].mlp.adapter.up.bias)\n"
+            "    return made\n"
+            "MODELS = {model: changed}",
+            "inside = draw",
+        ),
+        "data_root or (not broken)": (
+            "next(Path(where['root']).rglob('frames/0.jpg')).unlink()",
+            "report = check_folder",
+        ),
+        "0 < operations.use < operations.step": (
+            "from dataclasses import replace\n"
+            "count = count_operations\n"
+            "count_operations = lambda *given: replace(count(*given), step=0)  # the way back is not counted"
+        ),
+        "frozen_fingerprint(bench.model) == frozen": "bench.model.sam.image_encoder.patch_embed.proj.bias.data += 1",
+        "torch.equal(one, other)": (
+            "load = from_pretrained\n"
+            "def from_pretrained(*given, **files):  # what was trained is lost on the way\n"
+            "    made, *others = load(*given, **files)\n"
+            "    [torch.nn.init.zeros_(p) for p in made.parameters() if p.requires_grad]\n"
+            "    return made, *others"
+        ),
+    },
     "90_appendix_pretraining": {
         "curve[-1] < curve[0]": (
             "from functools import partial\ntorch.optim.AdamW = partial(torch.optim.AdamW, maximize=True)  # uphill",

@@ -116,6 +116,17 @@ def test_the_standard_protocol_takes_the_splits_of_the_table_and_tests_each_subs
         DiskData(str(root), protocol="standard").training()
 
 
+def test_a_second_folder_is_tested_for_classes_that_nobody_trained_on(root, tmp_path):
+    unseen = write_folder(tmp_path / "unseen", counts={("v1s", "test"): 3}, progress=False)
+    data = DiskData(str(root), protocol="standard", subsets=["v1m"], unseen_root=str(unseen))
+    tests = data.tests()
+    assert list(tests) == ["v1m test", "v1s unseen"] and len(tests["v1s unseen"]) == 3
+    assert tests["v1s unseen"][0].path.is_relative_to(unseen)
+    assert data.world != DiskData(str(root), protocol="standard", subsets=["v1m"]).world
+    one = replace(data, most=1).tests()
+    assert [len(clips) for clips in one.values()] == [1, 1]
+
+
 def test_a_whole_experiment_on_disk_from_zero_shot_to_vggss_joins_a_table(root, lists, vggss, tmp_path):
     data = {"root": str(root), "lists": str(lists[0]), "vggss": str(vggss), "vggss_root": str(vggss.parent), **MINI}
     experiment = Experiment(

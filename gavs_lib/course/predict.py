@@ -31,7 +31,6 @@ from gavs_lib.course.sheets import clip_sheet, save_picture
 from gavs_lib.data import Clip, read_clip, write_masks, write_overlay_video
 from gavs_lib.lab.extract import AUDIO_TIMINGS, load_ear
 from gavs_lib.lab.features import resize_frames
-from gavs_lib.lab.official import official_weights
 from gavs_lib.lab.padding import crop_to_picture, padded_extent, picture_places
 from gavs_lib.lab.shipped import model_for
 from gavs_lib.lab.weights import load_trained
@@ -167,10 +166,6 @@ def load_predictor(
                 "The GAVS that comes with the course is missing from data/weights. Get it back with "
                 "`git checkout -- data/weights`, train it with `make train`, or give a file of your own with --weights."
             ) from error
-    if str(sam_checkpoint) == "official":
-        sam_checkpoint = official_weights(sam)
-    if str(vggish) == "official":
-        vggish = official_weights("vggish")
     model, notes = model_for(weights, sam, sam_checkpoint or "shipped", image_size)
     ear, inputs = load_ear(vggish or "mini", notes.get("inputs"), weights)
     load_trained(weights, model)

@@ -3,7 +3,8 @@
 Times are taken in turn, a round of all models after a round of all models, so that a busy machine slows all alike: they
 are to be compared within one table and never between two. Memory is measured in a process of its own for each model.
 
-    python -m gavs_lib.lab.cost      the models of notebook 09, at both sizes: data/results/cost.csv
+    python -m gavs_lib.lab.cost              the models of notebook 09, at both sizes: data/results/cost.csv
+    python -m gavs_lib.lab.cost --official   GAVS and SAVE on ViT-B, a frame at a time: data/results/official_cost.csv
 """
 
 import argparse
@@ -23,10 +24,11 @@ from torch import nn
 
 from gavs_lib.gavs import GAVSConfig
 from gavs_lib.lab.joint import JointConfig
-from gavs_lib.lab.shipped import FROZEN_ENCODER, MINI_CONFIG, MINI_SAVE, SMALL, build_model
+from gavs_lib.lab.shipped import FROZEN_ENCODER, MINI_CONFIG, MINI_SAVE, MODELS, SMALL, build_model
 from gavs_lib.lab.tune import ATTEMPTS
 from gavs_lib.lab.weights import write_atomically
 from gavs_lib.losses import segmentation_loss
+from gavs_lib.sam import build_sam, fuse_attention
 from gavs_lib.save import SAVEConfig
 from gavs_lib.world.folder import fingerprint
 
@@ -35,15 +37,20 @@ FULL = 128  # pixels; SAM-mini's own
 
 @dataclass(frozen=True)
 class Costed:
-    """A model to measure: its kind (`lab.shipped.MODELS`), its settings, and the side of its pictures in pixels."""
+    """A model to measure: its kind (`lab.shipped.MODELS`), its settings, the side of its pictures, its SAM."""
 
     kind: str
     config: GAVSConfig | SAVEConfig | JointConfig | None = None
     image_size: int = FULL
+    sam: str = "mini"  # another one: with random weights, which cost as much as its own
 
     def build(self) -> nn.Module:
         torch.manual_seed(0)
-        return build_model(self.kind, self.config, self.image_size)
+        if self.sam == "mini":
+            return build_model(self.kind, self.config, self.image_size)
+        sam = build_sam(self.sam, image_size=self.image_size)
+        fuse_attention(sam)
+        return MODELS[self.kind](sam, self.config)
 
 
 FAMILY = {
@@ -59,6 +66,13 @@ FAMILY = {
         ("joint", "joint", ATTEMPTS["points, decoder"][0]),  # the one that led in the trials
     )
     for size in (SMALL, FULL)
+}
+
+# GAVS and SAVE on the smallest official SAM: what a laptop can try, one frame at a time.
+OFFICIAL = {
+    f"{kind.upper()}, vit_b, {size}": Costed(kind, None, size, "vit_b")
+    for size in (224, 512, 1024)
+    for kind in ("gavs", "save")
 }
 
 
@@ -151,16 +165,22 @@ def _peak(reset: bool = False) -> float:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure SAVE, its relatives and GAVS at both sizes, side by side."""
+    """Measure SAVE, its relatives and GAVS at both sizes, side by side; or what a step on official SAMs takes."""
     parser = argparse.ArgumentParser(prog="python -m gavs_lib.lab.cost", description=main.__doc__)
-    parser.add_argument("--results", type=Path, default=Path("data/results/cost.csv"))
+    parser.add_argument("--official", action="store_true", help="vit_b at 224 to 1024 pixels, one frame: minutes")
+    parser.add_argument("--results", type=Path, help="default: cost.csv or official_cost.csv in data/results")
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=9)
     asked = parser.parse_args(argv)
-    table = measure_cost(FAMILY, asked.frames, asked.rounds).round(2)
-    notes = {"world": fingerprint(), "torch": torch.__version__, "command": "python -m gavs_lib.lab.cost"}
-    write_atomically(asked.results, table.assign(**notes).to_csv(index=False).encode())
-    print(table.to_string(index=False))
+    command = "python -m gavs_lib.lab.cost"
+    if asked.official:
+        table, command = measure_cost(OFFICIAL, frames=1, rounds=1), f"{command} --official"
+    else:
+        table = measure_cost(FAMILY, asked.frames, asked.rounds)
+    results = asked.results or Path("data/results", "official_cost.csv" if asked.official else "cost.csv")
+    notes = {"world": fingerprint(), "torch": torch.__version__, "command": command}
+    write_atomically(results, table.round(2).assign(**notes).to_csv(index=False).encode())
+    print(table.round(2).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -184,6 +184,7 @@ class Bench:
         cache: folder of the feature cache.
         device: where the model is.
         progress: show progress bars.
+        cache_budget: bytes; see `extract_features`.
 
     Attributes:
         protocol: which clips train, choose and test.
@@ -198,8 +199,10 @@ class Bench:
         cache: Path,
         device: str | torch.device = "cpu",
         progress: bool = False,
+        cache_budget: float = 20e9,
     ) -> None:
         self.experiment, self.work, self.cache, self.progress = experiment, Path(work), Path(cache), progress
+        self.cache_budget = cache_budget
         self.protocol = experiment.protocol
         torch.manual_seed(experiment.seed)
         self.model = self.protocol.build(experiment.model, experiment.model_config).to(device)
@@ -209,7 +212,9 @@ class Bench:
 
     def features(self, clips: Sequence) -> FeatureSet:
         """What the model takes of these clips; a deaf model's are silent."""
-        features = extract_features(clips, self.model, self.vggish, self.cache, progress=self.progress)
+        features = extract_features(
+            clips, self.model, self.vggish, self.cache, cache_budget=self.cache_budget, progress=self.progress
+        )
         return silent(features, self.vggish) if self.deaf else features
 
     def train(self) -> "Bench":

@@ -39,6 +39,7 @@ from tqdm.auto import tqdm
 
 from gavs_lib.audio import published_examples, second_examples
 from gavs_lib.data.avsbench import SUBSETS, read_audio, read_metadata
+from gavs_lib.lab.official import official_weights
 from gavs_lib.lab.weights import hash_tensors, write_atomically
 from gavs_lib.vggish import EMBEDDING_DIM, VGGish, load_vggish
 
@@ -222,7 +223,7 @@ def load_ear(vggish: str | os.PathLike, inputs: Mapping | None, source: str | os
     """The VGGish that a model was trained with, to embed further sounds, and how they are to be embedded.
 
     Args:
-        vggish: its weights, as for `load_vggish`.
+        vggish: its weights, as for `load_vggish`; "official": the published file (`lab.official`).
         inputs: of the `FeatureSet` that the model was trained on, as its weights file says; None: it says nothing.
         source: the weights file, for messages.
 
@@ -242,7 +243,7 @@ def load_ear(vggish: str | os.PathLike, inputs: Mapping | None, source: str | os
             stacklevel=3,
         )
     inputs = _ASSUMED | {name: value for name, value in inputs.items() if name not in unknown}
-    ear = load_vggish(vggish, bool(inputs["final_relu"]))
+    ear = load_vggish(official_weights("vggish") if vggish == "official" else vggish, bool(inputs["final_relu"]))
     if inputs.get("vggish") not in (None, hash_tensors(ear.state_dict())):
         raise ValueError(
             f"{source}: trained on the embeddings of another VGGish than "

@@ -20,7 +20,7 @@ from torch import nn
 
 from gavs_lib._shipped import shipped_weights
 from gavs_lib.data import VGGSS, AVSBench, derive_v3, read_v3, tokens
-from gavs_lib.data.avsbench import SUBSETS
+from gavs_lib.data.avsbench import SUBSETS, read_metadata
 from gavs_lib.data.shots import draw_shots
 from gavs_lib.data.v3 import V3Lists
 from gavs_lib.gavs import GAVSConfig
@@ -39,7 +39,7 @@ from gavs_lib.world.folder import fingerprint
 CONTROL_SEED = 1  # of the toy shop's clips on which a control trains: of this world, and new to the model
 V3, STANDARD = "v3", "standard"
 STARTS = (SYNTHETIC, V1S) = "synthetic", "v1s"  # what may be trained on first
-_PATHS = ("root", "lists", "vggss", "vggss_root", "synthetic", "sam_checkpoint", "vggish")
+_PATHS = ("root", "unseen_root", "lists", "vggss", "vggss_root", "synthetic", "sam_checkpoint", "vggish")
 
 
 class Pool(NamedTuple):
@@ -167,6 +167,8 @@ class DiskData:
             metadata.csv.
         subsets: those of "standard" to train on and to test, each test apart: ("v1s",) is S4, ("v1m",) MS3, all three
             the "V2" of the GAVS paper. V3 is made of v1m and v2 always.
+        unseen_root: another such folder, whose test split holds classes that "standard" does not train on, as
+            `data.compose_public` makes one; "": none.
         lists: folder of V3's published lists; "": drawn from metadata.csv (`data.derive_v3`), no published ones.
         vggss: VGG-SS's annotations, a JSON file; "": VGG-SS is not measured.
         vggss_root: folder of its pictures and sounds.
@@ -185,6 +187,7 @@ class DiskData:
     root: str
     protocol: str = V3
     subsets: Sequence[str] = tuple(SUBSETS)
+    unseen_root: str = ""
     lists: str = ""
     vggss: str = ""
     vggss_root: str = ""
@@ -216,8 +219,9 @@ class DiskData:
     def identity(self) -> dict:
         """What decides a result besides the settings: the lists' contents and the encoders' weights."""
         files = {"metadata": Path(self.root) / "metadata.csv", "vggss": self.vggss}
-        if self.synthetic:
-            files["synthetic"] = Path(self.synthetic) / "metadata.csv"
+        for name in ("synthetic", "unseen_root"):
+            if getattr(self, name):
+                files[name] = Path(getattr(self, name)) / "metadata.csv"
         files |= {"sam_checkpoint": self.sam_checkpoint, "vggish": self.vggish}
         if self.lists:
             files |= {str(path.relative_to(self.lists)): path for path in sorted(Path(self.lists).rglob("*.csv"))}
@@ -269,7 +273,12 @@ class DiskData:
     def tests(self) -> dict[str, AVSBench]:
         if self.protocol == V3:
             return {self.unseen: self._clips(self._lists.zero_shot_test)}
-        return {f"{name} test": self._clips(AVSBench(self.root, name, "test").rows) for name in self.subsets}
+        parts = {f"{name} test": self._clips(AVSBench(self.root, name, "test").rows) for name in self.subsets}
+        if self.unseen_root:
+            subset = read_metadata(self.unseen_root)["label"].iloc[0]
+            clips = AVSBench(self.unseen_root, subset, "test")
+            parts[f"{subset} unseen"] = AVSBench.from_rows(self.unseen_root, clips.rows[: self.most or None])
+        return parts
 
     def more_seen(self, count: int) -> AVSBench:
         """Clips of seen classes for a control to train on: from the training set, for there are no others."""
