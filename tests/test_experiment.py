@@ -241,7 +241,8 @@ def test_settings_that_came_later_leave_the_keys_of_recorded_rows_as_they_were()
     keys = {(row.variant, row.rotation, row.seed): row.key for row in recorded.itertuples()}
     own = [unit for unit in read_plan(PLAN) if unit.place in keys]
     assert own and {unit.place: unit.experiment.key for unit in own} == {unit.place: keys[unit.place] for unit in own}
-    for change in ({"start": "v1s"}, {"swaps": 4}, {"training": {"region_weight": 1.0}}):
+    later = ({"region_weight": 1.0}, {"accumulate": 2}, {"checkpointing": True})
+    for change in ({"start": "v1s"}, {"swaps": 4}, *({"training": each} for each in later)):
         assert dataclasses.replace(SMALL, **change).key != SMALL.key
 
 

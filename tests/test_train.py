@@ -60,6 +60,15 @@ class TinySegmenter(nn.Module):
                 value.copy_(state[name])
 
 
+class LookingSegmenter(TinySegmenter):
+    """One that says where it looked, as `lab.joint` does."""
+
+    def forward(self, images, audio, prefix=None):
+        output = super().forward(images, audio, prefix)
+        places = output.mask_logits.flatten(2).log_softmax(dim=2)
+        return output._replace(region=places.view_as(output.mask_logits))
+
+
 class Clips(Dataset):
     """Random clips whose masks follow from prefix and sound; every third is twice as long."""
 
@@ -105,9 +114,9 @@ def run_tiny(folder, config=CONFIG, clips=10, seed=0, val=True, **options):
     return model, fit(model, Clips(clips, 1), val_set, config, folder, progress=False, **options)
 
 
-def mini_gavs():
+def mini_gavs(noise="gaussian"):
     torch.manual_seed(0)
-    model = GAVS(build_sam("mini"), GAVSConfig(noise="gaussian"))
+    model = GAVS(build_sam("mini"), GAVSConfig(noise=noise))
     generator = torch.Generator().manual_seed(3)
     items = []
     for number in range(4):
@@ -333,6 +342,21 @@ def test_a_damaged_checkpoint_is_refused_with_a_way_out(tmp_path):
         run_tiny(tmp_path)
 
 
+def test_a_run_from_before_a_setting_existed_is_gone_on_with_where_it_has_its_default(tmp_path, monkeypatch):
+    run_tiny(tmp_path)
+    identity = json.loads((tmp_path / "run.json").read_text())
+    del identity["config"]["accumulate"], identity["config"]["region_weight"]
+    (tmp_path / "run.json").write_text(json.dumps(identity))
+    monkeypatch.setattr(train._Run, "_train_step", None)  # calling it would fail
+    run_tiny(tmp_path)
+    with pytest.raises(ValueError, match="config.accumulate is 1, you asked for 2"):
+        run_tiny(tmp_path, dataclasses.replace(CONFIG, accumulate=2))
+    for damaged in ("[]", "{}", '{"config": 1}'):
+        (tmp_path / "run.json").write_text(damaged)
+        with pytest.raises(ValueError, match=r"run.json: cannot be read .*resume=False"):
+            run_tiny(tmp_path)
+
+
 def test_the_shipped_file_of_a_run_is_the_best_epoch_not_the_last(tmp_path):
     config = dataclasses.replace(CONFIG, epochs=8, lr=0.1, schedule="constant")
     model, result = run_tiny(tmp_path, config)
@@ -431,6 +455,22 @@ def test_half_precision_trains_and_leaves_the_process_as_it_was(tmp_path, unbrok
     assert_equal(result_of(tmp_path / "exact")["log"], unbroken["log"])
 
 
+@pytest.mark.parametrize("native, chosen", [(True, "bf16"), (False, "fp16")])
+def test_the_precision_of_a_device_is_one_it_does_not_emulate(monkeypatch, native, chosen):
+    # PyTorch calls bf16 supported on a T4 as well, where it is emulated.
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+    monkeypatch.setattr(train, "Accelerator", lambda mixed_precision, **_: mixed_precision)
+    assert train._accelerator(torch.device("cuda"), "auto") == chosen
+    assert train._accelerator(torch.device("cpu"), "auto") == "no"
+    assert train._accelerator(torch.device("cuda"), "no") == "no"
+
+
+def test_fp16_is_refused_on_a_cpu(tmp_path):
+    with pytest.raises(ValueError, match="precision is 'fp16'.*choose 'auto'"):
+        run_tiny(tmp_path / "run", dataclasses.replace(CONFIG, precision="fp16"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_clip_without_a_labelled_frame_is_named_where_only_such_frames_train(tmp_path, monkeypatch):
     clips = Clips(4, seed=0)
     monkeypatch.setattr(Clips, "uids", [item["uid"] for item in clips.items], raising=False)
@@ -480,6 +520,56 @@ def test_learning_rates_by_hand():
     expected = [0.5, 1.0, 1.0, 0.5 + math.sqrt(0.5) / 2, 0.5, 0.5 - math.sqrt(0.5) / 2]
     for step, value in enumerate(expected):
         assert math.isclose(learning_rate(cosine, step, 6), value, abs_tol=1e-12)
+
+
+# ---- a step in parts
+
+
+WHOLE = FitConfig(
+    epochs=2, batch_size=5, lr=0.01, clip_norm=None, semantic_weight=0.7, dice_weight=0.3, iou_weight=0.6,
+    region_weight=0.4, margin=1.2,  # so wide that a sound does not keep it from the other sounds either
+)  # fmt: skip
+
+
+def trained_on_nine(folder, config):
+    """Two steps an epoch, of 5 clips and of 4; some frames are unlabelled."""
+    model = LookingSegmenter(0, noise=False)
+    return model, fit(model, Clips(9, 1, labelled=0.5), Clips(4, 2), config, folder, progress=False)
+
+
+@pytest.mark.parametrize("changes", [{}, {"exclude_same_class": True}, {"labelled_frames_only": True}])
+@pytest.mark.parametrize("parts", [2, 3, 5])
+def test_the_parts_of_a_step_add_up_to_the_gradient_and_the_losses_of_the_whole(tmp_path, parts, changes):
+    config = dataclasses.replace(WHOLE, **changes)
+    models, results = [], []
+    for name, accumulate, steps in (("1", 1, 1), ("2", parts, 1), ("3", 1, None), ("4", parts, None)):
+        run = dataclasses.replace(config, accumulate=accumulate, steps=steps)
+        model, result = trained_on_nine(tmp_path / name, run)
+        models.append(model)
+        results.append(result.history)
+    gradients = [{name: p.grad for name, p in model.named_parameters() if p.requires_grad} for model in models]
+    for name, gradient in gradients[0].items():  # of the first step
+        assert gradient.abs().max() > 1e-3
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-5, atol=1e-6)
+    for name, tensor in models[2].trained_state().items():  # after two epochs
+        torch.testing.assert_close(models[3].trained_state()[name], tensor, rtol=0, atol=1e-5)
+    for whole, in_parts in zip([*results[0], *results[2]], [*results[1], *results[3]], strict=True):
+        assert 0 < whole["semantic"] < whole["loss"]
+        for name in ("loss", "segmentation", "semantic", "miou"):
+            assert math.isclose(whole[name], in_parts[name], rel_tol=1e-5), name
+
+
+def test_no_more_clips_than_a_part_go_through_the_model_at_once(tmp_path):
+    seen = {True: [], False: []}
+
+    class Counting(TinySegmenter):
+        def forward(self, images, audio, prefix=None):
+            seen[self.training].append(len(audio))
+            return super().forward(images, audio, prefix)
+
+    config = FitConfig(epochs=1, batch_size=5, accumulate=3)
+    fit(Counting(), Clips(9, 1), Clips(5, 2), config, tmp_path, progress=False)
+    assert seen == {True: [2, 2, 1, 2, 2], False: [2, 2, 1]}
 
 
 # ---- batches and predictions
@@ -593,7 +683,8 @@ def test_a_loss_that_is_not_finite_names_step_and_remedy(tmp_path):
 
 @pytest.mark.parametrize(
     "wrong", [{"epochs": 0}, {"steps": 0}, {"lr": 0.0}, {"lr": math.nan}, {"schedule": "linear"}, {"margin": -1.0},
-              {"clip_norm": 0.0}, {"precision": "int8"}, {"batch_size": 0}, {"val_every": 0}]
+              {"clip_norm": 0.0}, {"precision": "int8"}, {"batch_size": 0}, {"val_every": 0}, {"accumulate": 0},
+              {"accumulate": 9}]
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is"):
@@ -603,33 +694,81 @@ def test_settings_out_of_range_are_refused_by_name(wrong):
 # ---- several processes
 
 
+# Each of two processes computes its 4 clips in two parts; 3 clips have to fill two batches of 2; and GAVS itself.
 DISTRIBUTED = """
 import sys, torch
+from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import test_train as t
 torch.set_num_threads(1)
-model = t.TinySegmenter(0, noise=False)
-config = t.FitConfig(epochs=2, batch_size=2, lr=0.01, clip_norm=0.5, semantic_weight=0.5, save_every=1)
-t.fit(model, t.Clips(8, 1, labelled=0.5), t.Clips(5, 2), config, sys.argv[1], progress=False)
+folder = Path(sys.argv[1])
+model = t.LookingSegmenter(0, noise=False)
+t.fit(model, t.Clips(16, 1, labelled=0.5), t.Clips(5, 2), t.ON_TWO, folder / "two", progress=False)
+model = t.LookingSegmenter(0, noise=False)
+t.fit(model, t.Clips(3, 1), None, t.FEW, folder / "few", progress=False)
+config = t.FitConfig(steps=2, batch_size=2, accumulate=2, checkpointing=True)
+t.fit(*t.mini_gavs(noise="parameter"), None, config, folder / "gavs", progress=False)
 """
+ON_TWO = dataclasses.replace(WHOLE, batch_size=4, accumulate=2, clip_norm=0.5, save_every=1, exclude_same_class=True)
+FEW = dataclasses.replace(ON_TWO, batch_size=2, exclude_same_class=False)
 
 
-def test_two_processes_train_as_one_with_batches_twice_the_size(tmp_path):
-    script = tmp_path / "script.py"
+def assert_trained_alike(one, other, atol=1e-5):
+    """Losses and weights to 1e-5, metrics to the last digit."""
+    rows = [json.loads(line) for line in (other / "log.jsonl").read_text().splitlines()]
+    for row, expected in zip(rows, one.history, strict=True):
+        assert (row["step"], row["miou"]) == (expected["step"], expected["miou"])
+        for name in ("loss", "segmentation", "semantic"):
+            assert math.isclose(row[name], expected[name], rel_tol=1e-5), name
+    found, expected = (load_tensors(each / "last.safetensors")[0] for each in (other, one.output_dir))
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=atol)
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    script = folder / "script.py"
     script.write_text(DISTRIBUTED)
     here = str(Path(__file__).parent)
     library = str(Path(gavs_lib.__file__).parents[1])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONPATH": library}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
-    subprocess.run([*command, str(tmp_path / "two"), here], check=True, env=environment, timeout=100)
+    subprocess.run([*command, str(folder), here], check=True, env=environment, timeout=100)
+    return folder
 
-    model = TinySegmenter(0, noise=False)
-    config = FitConfig(epochs=2, batch_size=4, lr=0.01, clip_norm=0.5, semantic_weight=0.5, save_every=1)
-    one = fit(model, Clips(8, 1, labelled=0.5), Clips(5, 2), config, tmp_path / "one", progress=False)
-    two = [json.loads(line) for line in (tmp_path / "two" / "log.jsonl").read_text().splitlines()]
-    for row_one, row_two in zip(one.history, two):
-        for name in ("loss", "segmentation", "semantic", "miou", "step"):
-            assert math.isclose(row_one[name], row_two[name], rel_tol=1e-4), name
-    last_one, last_two = (load_tensors(tmp_path / name / "last.safetensors")[0] for name in ("one", "two"))
-    for name, tensor in last_one.items():
-        torch.testing.assert_close(last_two[name], tensor, rtol=1e-3, atol=1e-5)
+
+def test_two_processes_train_as_one_with_batches_twice_the_size(two_processes, tmp_path):
+    model = LookingSegmenter(0, noise=False)
+    config = dataclasses.replace(ON_TWO, batch_size=8, accumulate=1)
+    one = fit(model, Clips(16, 1, labelled=0.5), Clips(5, 2), config, tmp_path, progress=False)
+    assert len({row["miou"] for row in one.history}) == 2 and one.history[0]["semantic"] > 0.1
+    assert_trained_alike(one, two_processes / "two")
+
+
+def test_a_clip_that_fills_the_last_batch_of_two_processes_is_no_negative_of_itself(two_processes, tmp_path):
+    clips = Clips(3, 1)
+    order = [index for batch in train._Batches(3, 2, WHOLE.seed, processes=2) for index in batch]
+    assert len(order) == 4 and set(order) == {0, 1, 2}
+    clips.items = [{**clips[index], "label": clips[index]["uid"]} for index in order]
+    config = dataclasses.replace(ON_TWO, batch_size=4, accumulate=1, exclude_same_class=True)
+    one = fit(LookingSegmenter(0, noise=False), clips, None, config, tmp_path, progress=False)
+    assert_trained_alike(one, two_processes / "few")
+
+
+def test_gavs_trains_on_two_processes_in_parts_and_recomputing_as_on_one(two_processes, tmp_path):
+    model, items = mini_gavs(noise="parameter")
+    one = fit(model, items, None, FitConfig(steps=2, batch_size=4), tmp_path, progress=False)
+    # AdamW turns the rounding of a tiny gradient into a part of a whole step, which is 1e-3 here.
+    assert_trained_alike(one, two_processes / "gavs", atol=1e-4)
+
+
+def test_processes_take_full_batches_and_a_resumed_epoch_ends_with_the_same_ones():
+    batches = train._Batches(7, 2, seed=5, processes=3)  # 7 clips make 4 batches of 2; two steps of 3 take 6
+    batches.start(epoch=1, first=0, end=6)
+    whole = list(batches)
+    assert [len(batch) for batch in whole] == [2] * 6
+    flat = [index for batch in whole for index in batch]
+    assert sorted(flat[:7]) == list(range(7)) and flat[7:] == flat[:5]
+    batches.start(epoch=1, first=3, end=6)
+    assert list(batches) == whole[3:]

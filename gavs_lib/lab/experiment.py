@@ -52,7 +52,7 @@ SWAPS = {"swap, one family": True, "swap, other families": False}  # figure -> w
 
 # Settings that came when rows had been recorded already: at these values they leave the key of a row as it was.
 _LATER = {"start": "", "start_clips": DEFAULT_COUNTS["v1s", "train"], "swaps": 0}
-_LATER_IN_TRAINING = {"region_weight": 0.0}
+_LATER_IN_TRAINING = {"region_weight": 0.0, "accumulate": 1, "checkpointing": False}
 
 
 @dataclass(frozen=True)

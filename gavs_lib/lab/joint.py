@@ -184,13 +184,15 @@ class PointingPrompt(nn.Module):
         return torch.cat([token.float(), points], dim=1), cue
 
 
-def region_loss(region: Tensor, masks: Tensor, has_mask: Tensor) -> Tensor:
+def region_loss(region: Tensor, masks: Tensor, has_mask: Tensor, frame_count: Tensor | None = None) -> Tensor:
     """-log of the share of a sound's map that lies on what sounds, averaged over frames in which something does.
 
     Args:
         region: [B, T, h, w], logarithms of shares that add up to 1 over the places of a frame.
         masks: [B, T, H, W], bool or 0-1.
         has_mask: [B, T], true where a frame is labelled.
+        frame_count: what the sum over these frames is divided by, where they are a part of a step (as `label_count` of
+            `losses.segmentation_loss`); None: their number.
 
     Returns:
         Scalar; 0 where no labelled frame shows anything that sounds.
@@ -201,4 +203,5 @@ def region_loss(region: Tensor, masks: Tensor, has_mask: Tensor) -> Tensor:
     best = share.amax(dim=(2, 3))
     counted = has_mask.to(region.device, torch.bool) & (best > 0)
     frames = -torch.log((inside / best.clamp(min=1e-6)).clamp(min=1e-6))
-    return torch.where(counted, frames, 0.0).sum() / counted.sum().clamp(min=1)
+    count = counted.sum() if frame_count is None else frame_count
+    return torch.where(counted, frames, 0.0).sum() / torch.where(count > 0, count, 1)

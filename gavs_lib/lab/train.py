@@ -12,12 +12,16 @@ all random numbers of a step from (seed, step, process), and the learning rate f
 holds parameters, AdamW's moments and the log, and an interrupted run ends with the weights of an unbroken one: bit for
 bit on a CPU with the same number of threads.
 
-One process trains on the device the model is on; `accelerate launch` gives each of several processes its device.
+One process trains on the device the model is on; `accelerate launch` gives each of several processes its device. A
+step is then that of one process with all their clips: frames weigh alike, and the sounds of all are negatives. Several
+machines must see the same output_dir. If the clips of an epoch do not fill the last step, its first ones come again.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
@@ -27,6 +31,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -40,6 +45,7 @@ from tqdm.auto import tqdm
 
 from gavs_lib.gavs import Output
 from gavs_lib.lab.joint import region_loss
+from gavs_lib.lab.memory import recompute_activations
 from gavs_lib.lab.padding import crop_to_picture, masks_on_square, picture_places
 from gavs_lib.lab.weights import frozen_fingerprint, load_trained, model_config, save_trained, write_atomically
 from gavs_lib.losses import clip_average, segmentation_loss, semantic_loss, soft_iou_loss
@@ -57,6 +63,12 @@ class FitConfig:
         epochs: passes over the training clips (*release*: 60 to 80; ten more for few-shot, *paper*).
         steps: if given, the number of optimiser steps instead; the last epoch may then be a part of one.
         batch_size: clips a step, on each process (*release*: 1, with which the semantic loss is always 0).
+        accumulate: parts into which these are split, for a GPU that cannot hold them all at once (*ours*). Their
+            gradients add up to those of the undivided step, since frames are counted and sounds compared over all
+            parts; only noise falls otherwise. Clips that do not divide evenly may make fewer parts. Validation takes
+            as many clips at once as a part has.
+        checkpointing: compute activations again in the backward pass instead of keeping them (`lab.memory`): less
+            memory, more time, the same gradients (*ours*). A run may be resumed with the other value.
         lr: AdamW's learning rate (*release*).
         weight_decay: AdamW's (PyTorch's default, as in the *release*).
         schedule: "constant" (*release*) or "cosine", which falls to 0 at the last step.
@@ -75,12 +87,15 @@ class FitConfig:
         threshold: probability above which validation counts a pixel as sounding (AVSBench's; *release*: 0.4).
         val_every: epochs between validations; the last epoch is always validated.
         save_every: optimiser steps between checkpoints inside an epoch; 0: at the end of each epoch only.
-        precision: "auto": bf16 or fp16, whichever the GPU has, float32 on a CPU; or "no", "bf16", "fp16".
+        precision: "auto": bf16 where the GPU has it, else fp16, and float32 on a CPU; or "no", "bf16", "fp16" (on a
+            GPU only).
     """
 
     epochs: int = 20
     steps: int | None = None
     batch_size: int = 8
+    accumulate: int = 1
+    checkpointing: bool = False
     lr: float = 1e-3
     weight_decay: float = 0.01
     schedule: str = "constant"
@@ -103,6 +118,8 @@ class FitConfig:
         for name in ("epochs", "batch_size", "val_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1.")
+        if not 1 <= self.accumulate <= self.batch_size:
+            raise ValueError(f"accumulate is {self.accumulate}; expected 1 to {self.batch_size}, the clips of a step.")
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps is {self.steps}; expected at least 1, or None to count in epochs.")
         for name in (
@@ -174,7 +191,8 @@ def fit(
 
     Raises:
         ValueError: nothing trains in the model, a set is empty or has no labelled frame, a clip has none and only
-            labelled frames are to be used, or output_dir holds a run of another configuration, model or data.
+            labelled frames are to be used, output_dir holds a run of another configuration, model or data, or the
+            device or the model lacks what the configuration asks for (fp16, checkpointing).
         FloatingPointError: the loss became NaN or infinite.
     """
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -267,6 +285,26 @@ def learning_rate(config: FitConfig, step: int, total_steps: int) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
+class _Whole(NamedTuple):
+    """What a part of a step must know of the whole step, on all processes.
+
+    Attributes:
+        labelled: labelled frames a process, on average
+        sounding: those in which something sounds, likewise; None without the region loss
+        audio: [N, D], average sound of every clip of all processes; None without the semantic loss
+        labels: N names; clips with equal ones are no negatives of each other. None: every other clip is one
+        first: place of this process's first clip among them
+        surplus: what a part's semantic loss holds beside its share
+    """
+
+    labelled: Tensor
+    sounding: Tensor | None
+    audio: Tensor | None = None
+    labels: list[str] | None = None
+    first: int = 0
+    surplus: Tensor | float = 0.0
+
+
 class _Run:
     """One call of `fit`."""
 
@@ -293,7 +331,8 @@ class _Run:
         self.progress = progress and self.main
 
         processes = self.accelerator.num_processes
-        self.batches = _Batches(len(train_set), config.batch_size, config.seed)
+        self.part_size = -(-config.batch_size // config.accumulate)
+        self.batches = _Batches(len(train_set), config.batch_size, config.seed, processes)
         self.epoch_steps = -(-len(self.batches) // processes)
         self.total_steps = config.steps or config.epochs * self.epoch_steps
         self.epochs = -(-self.total_steps // self.epoch_steps)
@@ -305,7 +344,7 @@ class _Run:
         self.val_loader = None
         if val_set is not None:
             self.val_loader = self.accelerator.prepare(
-                DataLoader(val_set, config.batch_size, generator=torch.Generator(), **loading)
+                DataLoader(val_set, self.part_size, generator=torch.Generator(), **loading)
             )
 
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -323,13 +362,15 @@ class _Run:
         self.seconds = 0.0
 
     def fit(self) -> FitResult:
+        memory = recompute_activations(self.model) if self.config.checkpointing else contextlib.nullcontext()
         try:
-            # Every process reads before the main one writes.
-            self._begin()
-            self.accelerator.wait_for_everyone()
-            self._resume_or_start()
-            if self.step < self.total_steps:
-                self._train()
+            with memory:
+                # Every process reads before the main one writes.
+                self._begin()
+                self.accelerator.wait_for_everyone()
+                self._resume_or_start()
+                if self.step < self.total_steps:
+                    self._train()
         finally:
             if self.network is not self.model:
                 self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
@@ -343,8 +384,10 @@ class _Run:
         if self.resume and run_file.is_file():
             try:
                 found = json.loads(run_file.read_text())
+                # A setting that is younger than the run had its default in it.
+                found["config"] = _identifying(FitConfig()) | found["config"]
                 differences = _differences(found, self.identity)
-            except (ValueError, AttributeError) as error:
+            except (ValueError, AttributeError, TypeError, KeyError) as error:
                 raise ValueError(
                     f"{run_file}: cannot be read ({error}). Choose another output_dir, or pass resume=False."
                 ) from error
@@ -419,10 +462,17 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step, self.total_steps)
         self.optimizer.zero_grad()
-        segmentation, semantic = self._losses(batch)
-        loss = segmentation + self.config.semantic_weight * semantic
-        values = torch.stack([loss.detach(), segmentation.detach(), semantic.detach()])
-        values = self.accelerator.reduce(values, "mean").tolist()
+        whole, clips, values = self._look_ahead(batch), len(batch["uid"]), []
+        for first in range(0, clips, self.part_size):
+            part = {name: each[first : first + self.part_size] for name, each in batch.items()}
+            last = first + self.part_size >= clips
+            # Processes exchange their gradients once a step, with the last part.
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.network):
+                segmentation, semantic = self._losses(part, whole, whole.first + first)
+                loss = segmentation + self.config.semantic_weight * semantic
+                self.accelerator.backward(loss)
+            values.append(torch.stack([loss.detach(), segmentation.detach(), semantic.detach()]))
+        values = self.accelerator.reduce(torch.stack(values).sum(dim=0), "mean").tolist()
         if not math.isfinite(values[0]):
             raise FloatingPointError(
                 f"step {self.step} (epoch {self.step // self.epoch_steps + 1}): the loss is {values[0]} (segmentation "
@@ -430,45 +480,65 @@ class _Run:
                 f"clip_norm ({self.config.clip_norm}), or train with precision='no'; if it is so from the first "
                 "step, look for NaN in the audio embeddings of these clips."
             )
-        self.accelerator.backward(loss)
         if self.config.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.trained, self.config.clip_norm)
         self.optimizer.step()
         for name, value in zip(self.sums, values):
             self.sums[name] += value
 
-    def _losses(self, batch: dict) -> tuple[Tensor, Tensor]:
-        """Segmentation loss and semantic loss, over the clips of all processes."""
-        config, accelerator = self.config, self.accelerator
-        used = batch["has_mask"] if config.labelled_frames_only else batch["frame_valid"]
-        with accelerator.autocast():
-            output = _forward(self.network, batch, accelerator.device, used)
-        masks, visible = _targets(self.model, batch, output.mask_logits.shape[-1])
-        # Gradients are averaged over processes, so each divides by the average number of labelled frames.
+    def _look_ahead(self, batch: dict) -> _Whole:
+        """What the parts of a step must know of the others and of other processes; no model is needed for it."""
+        config, accelerator, processes = self.config, self.accelerator, self.accelerator.num_processes
+        # Gradients are averaged over processes, so each divides by the average number of frames.
         labelled = accelerator.reduce(batch["has_mask"].sum().float(), "mean")
-        drawn = output.mask_logits, masks, batch["has_mask"]
-        segmentation = segmentation_loss(*drawn, config.dice_weight, label_count=labelled, visible=visible)
+        sounding = None
+        if config.region_weight:
+            clips = zip(batch["masks"], batch["has_mask"])
+            sounding = sum(masks[flags].flatten(1).any(dim=1).sum() for masks, flags in clips)
+            sounding = accelerator.reduce(sounding.float(), "mean")
+        if config.semantic_weight == 0:
+            return _Whole(labelled, sounding)
+        audio = clip_average(batch["audio"], self._used(batch))
+        first, labels = 0, batch["label"] if config.exclude_same_class else None
+        parts = -(-len(audio) // self.part_size)
+        if processes > 1:
+            # The last step of an epoch may hold a clip twice, which is no negative of itself.
+            labels = gather_object(batch["label" if config.exclude_same_class else "uid"])
+            first, audio = accelerator.process_index * len(audio), accelerator.gather(audio)
+        surplus = 0.0
+        if processes * parts > 1:
+            surplus = (processes - 1 / parts) * semantic_loss(audio, audio, config.margin, labels)
+        return _Whole(labelled, sounding, audio, labels, first, surplus)
+
+    def _losses(self, part: dict, whole: _Whole, first: int) -> tuple[Tensor, Tensor]:
+        """A part's segmentation loss and semantic loss; over all parts they add up to those of the whole step.
+
+        Over processes the values and the gradients average to those of the whole. `first` is the place of the part's
+        first clip among those of all processes.
+        """
+        config, processes = self.config, self.accelerator.num_processes
+        used = self._used(part)
+        with self.accelerator.autocast():
+            output = _forward(self.network, part, self.accelerator.device, used)
+        masks, visible = _targets(self.model, part, output.mask_logits.shape[-1])
+        drawn = output.mask_logits, masks, part["has_mask"]
+        segmentation = segmentation_loss(*drawn, config.dice_weight, label_count=whole.labelled, visible=visible)
         if config.iou_weight:
-            segmentation = segmentation + config.iou_weight * soft_iou_loss(*drawn, labelled, visible)
+            segmentation = segmentation + config.iou_weight * soft_iou_loss(*drawn, whole.labelled, visible)
         if config.region_weight and output.region is not None:
-            segmentation = segmentation + config.region_weight * region_loss(output.region, masks, batch["has_mask"])
+            region = region_loss(output.region, masks, part["has_mask"], whole.sounding)
+            segmentation = segmentation + config.region_weight * region
         if output.visual_cue is None or config.semantic_weight == 0:
             return segmentation, torch.zeros((), device=segmentation.device)
         visual = clip_average(output.visual_cue.float(), used)
-        audio = clip_average(batch["audio"], used)
-        labels = batch["label"]
-        scale = 1
-        if accelerator.num_processes > 1:
-            # Sounds of all processes are negatives. Their visual cues carry no gradient here but on their own process,
-            # and the average over processes divides what each of them contributes: undo that.
-            everyone = accelerator.gather(visual.detach())
-            first = accelerator.process_index * len(visual)
-            visual = torch.cat([everyone[:first], visual, everyone[first + len(visual) :]])
-            audio, labels = accelerator.gather(audio), gather_object(labels)
-            scale = accelerator.num_processes
-        semantic = semantic_loss(visual, audio, config.margin, labels if config.exclude_same_class else None)
-        # The value is the loss of the whole batch, the gradient `scale` times that of this process's share.
-        return segmentation, semantic + (scale - 1) * (semantic - semantic.detach())
+        # A clip's loss needs its own cue and the sounds of all clips. Clips of other parts and processes stand in with
+        # their sounds for cues: they bring no gradient, and what they add to the value is known, the surplus.
+        cues = torch.cat([whole.audio[:first], visual, whole.audio[first + len(visual) :]])
+        return segmentation, processes * semantic_loss(cues, whole.audio, config.margin, whole.labels) - whole.surplus
+
+    def _used(self, batch: dict) -> Tensor:
+        """Which frames [B, T] of a training batch go through the model."""
+        return batch["has_mask"] if self.config.labelled_frames_only else batch["frame_valid"]
 
     def _close_epoch(self, epoch: int, started: float) -> dict:
         """Validate, keep the best, log, and only then commit: a kill before the commit repeats the epoch's end."""
@@ -546,11 +616,14 @@ class _Run:
 
 
 class _Batches(BatchSampler):
-    """Which clips make a batch: a permutation that follows from (seed, epoch), and may be entered in the middle."""
+    """Which clips make a batch: a permutation that follows from (seed, epoch), and may be entered in the middle.
 
-    def __init__(self, clips: int, batch_size: int, seed: int):
+    Several processes take batches in turn, all of one size: for what is missing at the end, the first clips come again.
+    """
+
+    def __init__(self, clips: int, batch_size: int, seed: int, processes: int = 1):
         super().__init__(range(clips), batch_size, drop_last=False)
-        self.seed = seed
+        self.seed, self.processes = seed, processes
         self.start(epoch=0, first=0, end=len(self))
 
     def start(self, epoch: int, first: int, end: int) -> None:
@@ -560,7 +633,10 @@ class _Batches(BatchSampler):
     def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(_derive_seed(self.seed, "order", self.epoch))
         order = torch.randperm(len(self.sampler), generator=generator).tolist()
-        for batch in range(self.first, min(self.end, len(self))):
+        if self.processes > 1:
+            together = self.batch_size * self.processes
+            order = [*itertools.islice(itertools.cycle(order), -(-len(order) // together) * together)]
+        for batch in range(self.first, self.end):
             yield order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
 
@@ -635,7 +711,11 @@ def _accelerator(device: torch.device, precision: str) -> Accelerator:
         AcceleratorState._reset_state(reset_partial_state=True)
         cpu, on_gpu = device.type == "cpu", device.type == "cuda"
     if precision == "auto":
-        precision = ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if on_gpu else "no"
+        # PyTorch would count a GPU that only emulates bf16, such as a T4.
+        native = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = ("bf16" if native else "fp16") if on_gpu else "no"
+    if precision == "fp16" and cpu:  # accelerate would train in float32 without a word
+        raise ValueError("precision is 'fp16', but this trains on a CPU; choose 'auto', 'no' or 'bf16'.")
     return Accelerator(
         mixed_precision=precision,
         cpu=cpu,
@@ -650,7 +730,7 @@ def _identity(model: nn.Module, train_set: Dataset, val_set: Dataset | None, con
     return json.loads(
         json.dumps(
             {
-                "config": dataclasses.asdict(config),
+                "config": _identifying(config),
                 "model": {
                     "kind": type(model).__name__,
                     "config": model_config(model),
@@ -664,6 +744,11 @@ def _identity(model: nn.Module, train_set: Dataset, val_set: Dataset | None, con
             }
         )
     )
+
+
+def _identifying(config: FitConfig) -> dict:
+    """The settings that decide what a run ends with; where its activations are kept does not."""
+    return {name: value for name, value in dataclasses.asdict(config).items() if name != "checkpointing"}
 
 
 def _describe_set(dataset: Dataset) -> dict:

@@ -11,14 +11,18 @@ import argparse
 import multiprocessing
 import resource
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
 
 from gavs_lib.decoder import decode_masks
 from gavs_lib.gavs import GAVS, GAVSConfig
+from gavs_lib.lab.memory import recompute_activations
+from gavs_lib.lab.train import FitConfig, fit
 from gavs_lib.losses import segmentation_loss
 from gavs_lib.metrics import f_measure
 from gavs_lib.sam import build_sam, fuse_attention
@@ -106,6 +110,66 @@ def _peak_of_a_step(fused: bool, image_size: int) -> float:
     return _peak()
 
 
+def activations(rounds: int, clips: int = 8, image_size: int = 256) -> float:
+    """A training step that keeps its activations, against one that computes them again (`memory`: what that saves)."""
+    model, items = _to_train(clips, image_size)
+    prefix, audio = (torch.stack([item[name] for item in items]) for name in ("prefix", "audio"))
+    gradients = []
+
+    def kept():
+        model.zero_grad()
+        model(None, audio, prefix).mask_logits.square().mean().backward()
+        gradients.append([parameter.grad for parameter in model.parameters() if parameter.requires_grad])
+
+    def recomputed():
+        with recompute_activations(model):
+            kept()
+
+    name = f"activations: a step of {clips} frames, {image_size} pixels, that keeps them"
+    ratio = side_by_side(name, kept, recomputed, rounds)
+    assert all(torch.equal(a, b) for a, b in zip(gradients[0], gradients[1], strict=True))
+    return ratio
+
+
+def memory(rounds: int, clips: int = 8, image_size: int = 256) -> float:
+    """By how much a process grows that trains for two steps: as it is, in parts, recomputing, and both."""
+    ways = {
+        "as it is": {},
+        "in four parts": {"accumulate": 4},
+        "recomputing": {"checkpointing": True},
+        "both": {"accumulate": 4, "checkpointing": True},
+    }
+    peaks = {}
+    for name, changes in ways.items():
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as child:
+            peaks[name] = child.submit(_growth_of_a_training, clips, image_size, changes).result()
+    said = "   ".join(f"{name} {peak:.2f} GB" for name, peak in peaks.items())
+    print(f"memory: training on {clips} clips a step, {image_size} pixels: {said}", flush=True)
+    return peaks["as it is"] / peaks["both"]
+
+
+def _growth_of_a_training(clips: int, image_size: int, changes: dict) -> float:
+    model, items = _to_train(clips, image_size)
+    before = _peak()
+    with tempfile.TemporaryDirectory() as folder:
+        fit(model, items, None, FitConfig(steps=2, batch_size=clips, **changes), folder, progress=False)
+    return _peak() - before
+
+
+def _to_train(clips: int, image_size: int) -> tuple[GAVS, list[dict]]:
+    """A GAVS with all blocks of SAM-mini tuned, and clips of one frame for it to train on."""
+    torch.manual_seed(0)
+    sam = fuse_attention(build_sam("mini", image_size=image_size))
+    model = GAVS(sam, GAVSConfig(tune_from=0, adapter_width=32, cola_width=32))
+    one = torch.ones(1, dtype=torch.bool)
+    clip = {"label": "", "has_mask": one, "frame_valid": one, "masks": torch.ones(1, 64, 64, dtype=torch.uint8)}
+    items = []
+    for number in range(clips):
+        prefix = model.encode_prefix(255 * torch.rand(1, 1, 3, image_size, image_size))[0]
+        items.append({**clip, "uid": str(number), "prefix": prefix, "audio": torch.randn(1, 128)})
+    return model, items
+
+
 def _peak() -> float:
     """Gigabytes this process held at most."""
     status = Path("/proc/self/status")
@@ -136,7 +200,7 @@ def histogram(rounds: int, frames: int = 5, side: int = 224) -> float:
     return side_by_side(f"histogram: F of {frames} frames", lambda: f_measure(logits, target), passes, rounds)
 
 
-BENCHMARKS = {each.__name__: each for each in (prefix, decoder, attention, histogram)}
+BENCHMARKS = {each.__name__: each for each in (prefix, decoder, attention, activations, memory, histogram)}
 
 
 def main() -> None:
