@@ -97,7 +97,7 @@ from gavs_lib.lab.cost import Costed, measure_cost
 from gavs_lib.lab.estimate import count_operations, training_hours
 from gavs_lib.lab.evaluate import interval
 from gavs_lib.lab.experiment import Bench, Experiment
-from gavs_lib.lab.official import OFFICIAL, official_weights
+from gavs_lib.lab.official import OFFICIAL, named_weights, official_weights
 from gavs_lib.lab.presets import printed_figures
 from gavs_lib.lab.sharing import ModelCard, from_pretrained, save_pretrained
 from gavs_lib.lab.shipped import MODELS
@@ -173,7 +173,7 @@ if needs > gigabytes:
 # %%
 def new_sam():
     """SAM with the weights chosen above."""
-    weights = official_weights(settings["sam"]) if sam_checkpoint == "official" else sam_checkpoint
+    weights = named_weights(sam_checkpoint, settings["sam"])
     return build_sam(settings["sam"], weights or None, settings.get("image_size") or None)
 
 
@@ -418,12 +418,9 @@ model_card = ModelCard(
 
 # %%
 shared = output / "shared"
-given = {"sam": sam_checkpoint, "vggish": vggish_checkpoint}
-files = {name: None if word in ("shipped", "mini") else word for name, word in given.items()}
-files |= {
-    name: official_weights(kind)
-    for name, kind in (("sam", settings["sam"]), ("vggish", "vggish"))
-    if files[name] == "official"
+given = {"sam": (sam_checkpoint, settings["sam"]), "vggish": (vggish_checkpoint, "vggish")}
+files = {
+    part: None if word in ("shipped", "mini") else named_weights(word, name) for part, (word, name) in given.items()
 }
 save_pretrained(shared, bench.model, card=model_card, notes=notes, **files)
 print(*sorted(path.name for path in shared.iterdir()), sep=", ")

@@ -6,7 +6,7 @@ import pytest
 
 from gavs_lib._shipped import shipped_results
 from gavs_lib.lab import cost
-from gavs_lib.lab.cost import FAMILY, FULL, Costed, measure_cost
+from gavs_lib.lab.cost import FAMILY, FULL, OFFICIAL, Costed, measure_cost
 from gavs_lib.lab.shipped import MODELS, SMALL
 from gavs_lib.world.folder import fingerprint
 
@@ -44,3 +44,10 @@ def test_inputs_fit_the_model_at_every_size(size):
     images, audio = cost._inputs(Costed("save", None, size).build(), 3)
     assert images.shape == (1, 3, 3, size, size) and audio.shape == (1, 3, 128)
     assert np.isfinite(audio.numpy()).all() and 0 <= images.min() and images.max() <= 255
+
+
+def test_a_step_of_gavs_with_vit_b_at_1024_fits_into_the_memory_that_notebook_11_states():
+    recorded = pd.read_csv(shipped_results("official_cost")).set_index("name")
+    assert set(recorded.index) == set(OFFICIAL) and (recorded["frames"] == 1).all()
+    _, step = cost._memory(OFFICIAL["GAVS, vit_b, 1024"], frames=1)
+    assert 100 < step < 1.2 * recorded.loc["GAVS, vit_b, 1024", "mb_step"]

@@ -39,7 +39,7 @@ from tqdm.auto import tqdm
 
 from gavs_lib.audio import published_examples, second_examples
 from gavs_lib.data.avsbench import SUBSETS, read_audio, read_metadata
-from gavs_lib.lab.official import official_weights
+from gavs_lib.lab.official import named_weights
 from gavs_lib.lab.weights import hash_tensors, write_atomically
 from gavs_lib.vggish import EMBEDDING_DIM, VGGish, load_vggish
 
@@ -243,7 +243,7 @@ def load_ear(vggish: str | os.PathLike, inputs: Mapping | None, source: str | os
             stacklevel=3,
         )
     inputs = _ASSUMED | {name: value for name, value in inputs.items() if name not in unknown}
-    ear = load_vggish(official_weights("vggish") if vggish == "official" else vggish, bool(inputs["final_relu"]))
+    ear = load_vggish(named_weights(vggish, "vggish"), bool(inputs["final_relu"]))
     if inputs.get("vggish") not in (None, hash_tensors(ear.state_dict())):
         raise ValueError(
             f"{source}: trained on the embeddings of another VGGish than "
@@ -308,7 +308,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=_COMMAND, description=main.__doc__.split(";")[0] + ".")
     parser.add_argument("root", metavar="ROOT", help="the folder that holds metadata.csv, v1s/, v1m/ and v2/")
     parser.add_argument("out", metavar="OUT", help="folder of the embeddings")
-    parser.add_argument("--vggish", required=True, metavar="FILE", help="such as vggish-10086976.pth, or 'mini'")
+    parser.add_argument(
+        "--vggish", required=True, metavar="FILE", help="such as vggish-10086976.pth, 'official' or 'mini'"
+    )
     parser.add_argument("--subset", nargs="+", choices=list(SUBSETS), help="default: those that are there")
     parser.add_argument("--final-relu", action="store_true", help="a ReLU after the last layer, as AVSBench has it")
     parser.add_argument("--timing", choices=list(AUDIO_TIMINGS), default="second", help="default: %(default)s")
@@ -320,7 +322,7 @@ def main(arguments: list[str] | None = None) -> int:
         done = extract_embeddings(
             chosen.root,
             chosen.out,
-            load_vggish(chosen.vggish, chosen.final_relu).to(device),
+            load_vggish(named_weights(chosen.vggish, "vggish"), chosen.final_relu).to(device),
             subsets=chosen.subset,
             audio_timing=chosen.timing,
             shard=chosen.shard,

@@ -71,6 +71,11 @@ def official_weights(name: str, folder: Path | str | None = None, **options: obj
     return fetch(OFFICIAL[name], folder, **options)
 
 
+def named_weights(word: Path | str, name: str) -> Path | str:
+    """What a user calls the weights of `name`: "official" stands for `official_weights(name)`, all else for itself."""
+    return official_weights(name) if str(word) == "official" else word
+
+
 def main(argv: list[str] | None = None) -> int:
     """Fetch official weights and print where they are.
 

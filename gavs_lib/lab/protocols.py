@@ -24,7 +24,7 @@ from gavs_lib.data.avsbench import SUBSETS, read_metadata
 from gavs_lib.data.shots import draw_shots
 from gavs_lib.data.v3 import V3Lists
 from gavs_lib.gavs import GAVSConfig
-from gavs_lib.lab.official import OFFICIAL, official_weights
+from gavs_lib.lab.official import OFFICIAL, named_weights
 from gavs_lib.lab.shipped import MODELS, TEST_PARTS, build_model
 from gavs_lib.lab.synthetic import synthetic_clips
 from gavs_lib.lab.toyshop import ToyshopClips, toyshop_clips
@@ -236,8 +236,7 @@ class DiskData:
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
 
     def build(self, kind: str, config: GAVSConfig | SAVEConfig) -> nn.Module:
-        checkpoint = official_weights(self.sam) if self.sam_checkpoint == "official" else self.sam_checkpoint
-        sam = build_sam(self.sam, checkpoint or None, self.image_size or None)
+        sam = build_sam(self.sam, named_weights(self.sam_checkpoint, self.sam) or None, self.image_size or None)
         if self.sam != "mini":
             fuse_attention(sam)  # at 1024 pixels, attention as SAM writes it fills the memory of most GPUs
         return MODELS[kind](sam, config)
@@ -245,7 +244,7 @@ class DiskData:
     def ear(self, final_relu: bool) -> VGGish:
         if not self.vggish:
             raise ValueError('vggish is not set: give the path of its weights, or "mini" to try something out.')
-        return load_vggish(official_weights("vggish") if self.vggish == "official" else self.vggish, final_relu)
+        return load_vggish(named_weights(self.vggish, "vggish"), final_relu)
 
     def training(self) -> AVSBench:
         return self._clips(self._rows("train"))

@@ -33,7 +33,7 @@ from gavs_lib.lab.evaluate import (
     with_one_of,
 )
 from gavs_lib.lab.joint import Joint, JointConfig
-from gavs_lib.lab.official import official_weights
+from gavs_lib.lab.official import named_weights
 from gavs_lib.lab.toyshop import toyshop_features
 from gavs_lib.lab.train import FitConfig, fit
 from gavs_lib.lab.weights import load_tensors, load_trained, save_trained, write_atomically, write_checksums
@@ -209,8 +209,9 @@ def model_for(
     kind = kinds[notes["kind"]]
     # A setting that this version does not know is refused, by name, when the parameters are loaded.
     config = {name: value for name, value in notes["config"].items() if name in kind.Config.__dataclass_fields__}
-    checkpoint = official_weights(sam) if str(checkpoint) == "official" else checkpoint
-    foundation = build_sam(sam, checkpoint, image_size or (notes.get("inputs") or {}).get("image_size"))
+    foundation = build_sam(
+        sam, named_weights(checkpoint, sam), image_size or (notes.get("inputs") or {}).get("image_size")
+    )
     if sam != "mini":
         fuse_attention(foundation)  # at 1024 pixels, attention as SAM writes it fills the memory of most GPUs
     return kind(foundation, kind.Config(**config)), notes
