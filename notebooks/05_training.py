@@ -24,9 +24,9 @@ train_clips: int = 160  # clips of each subset to train on; 0: all
 val_clips: int = 20  # to choose the best epoch with
 test_clips: int = 30  # to measure
 sam_name: str = "mini"  # "mini", "vit_b", "vit_l" or "vit_h"
-sam_checkpoint: str = "shipped"  # "shipped" (mini only), the path of an official checkpoint, or "" for random weights
+sam_checkpoint: str = "shipped"  # "shipped" (mini only), "official" (fetched), a path, or "" for random weights
 image_size: int = 0  # side of the square that SAM sees, in pixels; 0: SAM's own (mini 128, others 1024)
-vggish_checkpoint: str = "mini"  # "mini", or the path of VGGish weights
+vggish_checkpoint: str = "mini"  # "mini", "official" (fetched), or the path of VGGish weights
 adapter_width: int = 32  # bottleneck of the visual adapters (the release: 128)
 cola_width: int = 32  # bottleneck of ColA (the release: 128)
 steps: int = 240  # optimiser steps of each of the two trainings
@@ -77,6 +77,7 @@ from gavs_lib.course import plots, widgets
 from gavs_lib.data import AVSBench
 from gavs_lib.lab.evaluate import interval, score, shuffled, silent, swap_test
 from gavs_lib.lab.features import embed_sound, extract_features, resize_frames
+from gavs_lib.lab.official import named_weights
 from gavs_lib.lab.shipped import load_model
 from gavs_lib.lab.toyshop import scene_clip, toyshop_features
 from gavs_lib.lab.train import FitConfig, collate, fit, predict_masks
@@ -154,7 +155,7 @@ assert not clip.masks[~clip.has_mask].any(), "an unlabelled second has an empty 
 # %%
 def new_sam():
     """SAM as it was pre-trained."""
-    sam = build_sam(sam_name, sam_checkpoint or None, image_size or None)
+    sam = build_sam(sam_name, named_weights(sam_checkpoint, sam_name) or None, image_size or None)
     if sam_name != "mini":
         fuse_attention(sam)  # at 1024 pixels, attention as SAM writes it fills the memory of most GPUs
     return sam
@@ -167,7 +168,7 @@ def new_model() -> GAVS:
     return GAVS(new_sam(), config).to(device)
 
 
-model, vggish = new_model(), load_vggish(vggish_checkpoint).to(device)
+model, vggish = new_model(), load_vggish(named_weights(vggish_checkpoint, "vggish")).to(device)
 
 # %%
 for call in ("first", "second"):
