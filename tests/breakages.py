@@ -98,7 +98,7 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
         "folder_check.main": (
             "root = shutil.copytree(root, output / 'incomplete')\nnext(root.glob('v2/*/audio.wav')).unlink()"
         ),
-        "len(problems) == 2": "folder_check.read_audio = soundfile.read  # takes a cut file for a shorter one",
+        "len(problems) == 2": "folder_check.missing_from_wav = lambda path: 0  # takes a cut file for a shorter one",
         "torch.allclose(iou_by_hand, metrics.mask_iou": (
             "iou = metrics.mask_iou\nmetrics.mask_iou = lambda *pair: 2 * iou(*pair) / (1 + iou(*pair))  # Dice"
         ),

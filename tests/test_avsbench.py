@@ -1,6 +1,7 @@
 """The AVSBench-semantic reader and checker on a small folder written here, with the published quirks and damage."""
 
 import csv
+import json
 import subprocess
 import sys
 
@@ -20,13 +21,14 @@ ROWS = [
     ("NA", "NA", 0, 0, "guitar_man", "train", "v1m"),
     ("cc", "cc_0_10000", 0, 0, "emergency-car_background_off-the-screen", "test", "v2"),
 ]
+INDEX = {"background": 0, "bird": 1, "horse": 2, "guitar": 3, "man": 4, "emergency-car": 5}
 WIDTH, HEIGHT = 24, 16
 
 
 def write_clip(root, uid, split, label, rate=16000):
-    """A clip whose frame i is a grey of 20 i and whose mask i is the first i + 1 columns."""
+    """A clip whose frame i is a grey of 20 i and whose mask i is the first i + 1 columns, all of class 1 or 3."""
     folder, seconds = root / label / uid, 10 if label == "v2" else 5
-    for name in ("frames", "labels_rgb"):
+    for name in ("frames", "labels_rgb", "labels_semantic"):
         (folder / name).mkdir(parents=True)
     for i in range(seconds):
         Image.new("RGB", (WIDTH, HEIGHT), (20 * i,) * 3).save(folder / "frames" / f"{i}.jpg")
@@ -34,6 +36,8 @@ def write_clip(root, uid, split, label, rate=16000):
         colours = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
         colours[:, : i + 1] = (0, 64, 128)
         Image.fromarray(colours).save(folder / "labels_rgb" / f"{i}.png")
+        numbers = np.where(colours.any(axis=2), 1 if label == "v1s" else 3, 0).astype(np.uint8)
+        Image.fromarray(numbers).save(folder / "labels_semantic" / f"{i}.png")
     left = np.full(seconds * rate, 0.5, np.float32)
     soundfile.write(folder / "audio.wav", np.stack([left, 0 * left], axis=1), rate, subtype="PCM_16")
     return folder
@@ -47,7 +51,7 @@ def write_metadata(root, rows):
 @pytest.fixture
 def root(tmp_path):
     write_metadata(tmp_path, ROWS)
-    (tmp_path / "label2idx.json").write_text("{}")
+    (tmp_path / "label2idx.json").write_text(json.dumps(INDEX))
     for row in ROWS:
         write_clip(tmp_path, row[1], row[5], row[6])
     return tmp_path
@@ -119,6 +123,68 @@ def test_v3_lists_with_empty_columns_are_joined_on_uid(root):
     assert AVSBench.from_rows(root, [{"uid": "aa_0_5000", "split": "mine"}])[0].has_mask.sum() == 1
 
 
+def test_class_numbers_are_read_where_they_are_asked_for(root):
+    dataset = AVSBench(root, "v1m", "train", semantic=True)
+    clip = dataset[0]
+    assert dataset.index == INDEX and clip.semantic.dtype == np.uint8 and clip.semantic.shape == clip.masks.shape
+    assert set(np.unique(clip.semantic)) == {0, INDEX["guitar"]} and ((clip.semantic > 0) == clip.masks).all()
+    assert AVSBench(root, "v1m", "train")[0].semantic is None
+    assert AVSBench.from_rows(root, [{"uid": "cc_0_10000"}], semantic=True)[0].semantic.shape[0] == 10
+    once = AVSBench(root, "v1s", "train", semantic=True)[0].semantic
+    assert once[0].any() and not once[1:].any(), "v1s train labels the first frame only"
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "says"),
+    [
+        (lambda p: p.unlink(), FileNotFoundError, "map of classes is missing"),
+        (lambda p: cut(p), ValueError, "map of classes cannot be read"),
+        (lambda p: resave(p), ValueError, "map of classes is 26x16, the clip's first frame is 24x16"),
+        (lambda p: Image.new("RGB", (WIDTH, HEIGHT)).save(p), ValueError, "a picture of mode RGB"),
+        (lambda p: Image.new("L", (WIDTH, HEIGHT), 9).save(p), ValueError, "holds the class number 9"),
+    ],
+)
+def test_damaged_class_numbers_are_named_by_reader_and_checker(root, damage, error, says):
+    path = root / "v1m" / "NA" / "labels_semantic" / "2.png"
+    damage(path)
+    with pytest.raises(error, match=says) as caught:
+        AVSBench(root, "v1m", "train", semantic=True)[0]
+    assert str(path) in str(caught.value)
+    assert [says in problem and str(path) in problem for problem in check_folder(root, deep=True).problems] == [True]
+    assert AVSBench(root, "v1m", "train")[0].masks.any(), "who asks for masks alone does not mind"
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "says"),
+    [
+        (None, FileNotFoundError, "mean nothing without it"),
+        ("{", ValueError, "not readable as JSON"),
+        ("[]", ValueError, "expected an object"),
+        ('{"bird": 256}', ValueError, "numbers from 0 to 255"),
+        ('{"bird": "1"}', ValueError, "numbers from 0 to 255"),
+    ],
+)
+def test_a_list_of_classes_that_is_none_is_refused_at_once(root, text, error, says):
+    path = root / "label2idx.json"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(error, match=says):
+        AVSBench(root, "v1m", "train", semantic=True)
+    assert len(AVSBench(root, "v1m", "train")) == 1
+
+
+def test_the_key_of_a_clip_follows_its_files_and_its_classes(root):
+    dataset = AVSBench(root, "v1m", "train")
+    key = dataset.key(0)
+    assert key == AVSBench(root, "v1m", "train", semantic=True).key(0) != AVSBench(root, "v1s", "train").key(0)
+    resave(root / "v1m" / "NA" / "labels_rgb" / "2.png")
+    changed = dataset.key(0)
+    dataset.rows["a_obj"] = "man"
+    assert len({key, changed, dataset.key(0)}) == 3
+    (root / "v1m" / "NA" / "audio.wav").unlink()
+    with pytest.raises(FileNotFoundError, match="audio.wav: missing"):
+        dataset.key(0)
+
+
 def test_lists_for_another_data_set_are_refused(root):
     with pytest.raises(ValueError, match="'zz' is not in"):
         AVSBench.from_rows(root, [{"uid": "zz"}])
@@ -177,10 +243,10 @@ DAMAGE = [
     ("frames/3.jpg", lambda p: p.unlink(), FileNotFoundError, "frame is missing"),
     ("frames/3.jpg", cut, ValueError, "cannot be read"),
     ("frames/3.jpg", lambda p: p.write_text("no picture"), ValueError, "cannot be read"),
-    ("frames/3.jpg", resave, ValueError, "26x16, the clip's first is 24x16"),
+    ("frames/3.jpg", resave, ValueError, "frame is 26x16, the clip's first frame is 24x16"),
     ("labels_rgb/2.png", lambda p: p.unlink(), FileNotFoundError, "mask is missing"),
     ("labels_rgb/2.png", cut, ValueError, "cannot be read"),
-    ("labels_rgb/2.png", resave, ValueError, "mask is 26x16, its frame is 24x16"),
+    ("labels_rgb/2.png", resave, ValueError, "mask is 26x16, the clip's first frame is 24x16"),
     ("audio.wav", lambda p: p.unlink(), FileNotFoundError, "sound is missing"),
     ("audio.wav", cut, ValueError, "cut short"),
     ("audio.wav", lambda p: p.write_text("no sound"), ValueError, "not a readable sound"),
@@ -196,10 +262,10 @@ def test_damage_is_named_by_reader_and_checker(root, capsys, name, damage, error
     with pytest.raises(error, match=says) as caught:
         AVSBench(root, "v1m", "train")[0]
     assert str(path) in str(caught.value)
-    assert main([str(root)]) == 1
+    assert main([str(root), "--deep"]) == 1
     printed = capsys.readouterr().out
     assert str(path) in printed and says in printed
-    report = check_folder(root)
+    report = check_folder(root, deep=True)
     assert report.counts.loc[("v1m", "train")].tolist() == [1, 0]
     assert report.counts["whole"].sum() == 3
 
@@ -226,11 +292,12 @@ def test_the_check_lists_every_problem_and_what_is_odd(root, capsys):
     (root / "v1m" / "stranger").mkdir()
     (root / "label2idx.json").unlink()
     soundfile.write(root / "v2" / "cc_0_10000" / "audio.wav", np.zeros(16000), 16000)
-    report = check_folder(root)
-    assert len(report.problems) == 3
+    report = check_folder(root, deep=True)
+    assert len(report.problems) == len(report.missing) == 3
     assert len(report.remarks) == 4  # a short sound, a silent sound, a folder not listed, no label2idx.json
-    assert main([str(root / "v1m")]) == 1
-    assert "metadata.csv" in capsys.readouterr().out
+    assert main([str(root), "--deep"]) == 1
+    printed = capsys.readouterr().out
+    assert all(message in printed for message in report.problems + report.remarks)
 
 
 def test_a_clip_folder_that_is_missing_is_one_problem(root):

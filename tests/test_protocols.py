@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
+from test_avsobject import write_ms3, write_s4
 
 from gavs_lib._shipped import shipped_weights
-from gavs_lib.data import UNSEEN_TOKENS, VGGSS, derive_v3
+from gavs_lib.data import S4, UNSEEN_TOKENS, VGGSS, derive_v3
 from gavs_lib.data.fetch import Remote
 from gavs_lib.data.v3 import WITHOUT_SHOTS
 from gavs_lib.gavs import GAVSConfig
@@ -127,6 +129,37 @@ def test_a_second_folder_is_tested_for_classes_that_nobody_trained_on(root, tmp_
     assert [len(clips) for clips in one.values()] == [1, 1]
 
 
+def test_s4_and_ms3_of_avsbench_object_train_choose_and_test_by_their_own_lists(tmp_path):
+    write_s4(tmp_path), write_ms3(tmp_path)
+    data = {"root": str(tmp_path), "protocol": "standard", "subsets": ["ms3"]}
+    ms3 = DiskData(**data)
+    assert [uids(ms3.training()), uids(ms3.validation())] == [["dd"], ["ee-1"]]
+    assert {part: uids(clips) for part, clips in ms3.tests().items()} == {"ms3 test": ["ff", "gg"]}
+    assert uids(DiskData(**data, most=1).tests()["ms3 test"]) == ["ff"]
+    assert uids(ms3.more_seen(1)) == ["dd"]
+    first, choosing = ms3.starting("v1s", 0, tmp_path)
+    assert [uids(first), uids(choosing)] == [["aa_1", "NA"], ["bb_2"]], "as MS3 is fine-tuned from S4"
+    s4 = DiskData(**{**data, "root": str(tmp_path / "Single-source"), "subsets": ["s4"]})
+    assert uids(s4.training()) == ["aa_1", "NA"] and uids(s4.tests()["s4 test"]) == ["cc_3"]
+    with pytest.raises(ValueError, match="the protocol is 'standard'"):
+        ms3.shots([1])
+
+
+def test_an_experiment_on_s4_knows_its_table_and_reads_cached_clips_no_more(tmp_path, monkeypatch):
+    write_s4(tmp_path), write_ms3(tmp_path)
+    data = {"root": str(tmp_path), "protocol": "standard", "subsets": ["s4"], **MINI}
+    experiment = Experiment(data=data)
+    there = replace(experiment, data=data | {"root": str(tmp_path / "Single-source")})
+    assert there.key == experiment.key != replace(experiment, data=data | {"subsets": ["ms3"]}).key
+    bench = Bench(experiment, tmp_path / "run", tmp_path / "cache")
+    features = bench.features(bench.protocol.training())
+    assert features.labels == ["male-speech", "horse-clip-clop"] and features.has_mask.sum(1).tolist() == [1, 1]
+    in_memory = bench.features(list(bench.protocol.training()))
+    assert features.fingerprint == in_memory.fingerprint and torch.equal(features.audio, in_memory.audio)
+    monkeypatch.setattr(S4, "__getitem__", None)
+    assert bench.features(bench.protocol.training()).fingerprint == features.fingerprint
+
+
 def test_a_whole_experiment_on_disk_from_zero_shot_to_vggss_joins_a_table(root, lists, vggss, tmp_path):
     data = {"root": str(root), "lists": str(lists[0]), "vggss": str(vggss), "vggss_root": str(vggss.parent), **MINI}
     experiment = Experiment(
@@ -207,7 +240,10 @@ def test_official_weights_are_fetched_for_a_model_and_not_for_a_key(root, offici
     "data, message",
     [
         ({"root": "x", "protocol": "v4"}, "protocol is 'v4'"),
-        ({"root": "x", "subsets": ["s4"]}, "subsets are"),
+        ({"root": "x", "subsets": ["s4"]}, "under 'standard', one of s4, ms3"),
+        ({"root": "x", "protocol": "standard", "subsets": ["s4", "ms3"]}, "one of s4, ms3"),
+        ({"root": "x", "protocol": "standard", "subsets": ["s4", "v1m"]}, "one of s4, ms3"),
+        ({"root": "x", "protocol": "standard", "subsets": "s4"}, "subsets are 's4'"),
         ({"root": "x", "subsets": "v1s"}, "subsets are 'v1s'"),
         ({"root": "x", "vggss": "y.json"}, "needs both"),
         ({"root": "x", "most": -1}, "most is -1"),

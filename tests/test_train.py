@@ -424,6 +424,18 @@ def test_one_epoch_equals_a_loop_written_out_by_hand(tmp_path):
     assert result.history[0]["lr"] == 0.02 and result.history[0]["step"] == 3
 
 
+def test_clips_whose_classes_are_not_named_are_negatives_of_each_other(tmp_path):
+    def loss(label, exclude):
+        clips = Clips(6, 1)
+        for item in clips.items:
+            item["label"] = label
+        config = dataclasses.replace(CONFIG, epochs=1, exclude_same_class=exclude)
+        return fit(TinySegmenter(), clips, None, config, tmp_path / f"{label} {exclude}", progress=False).history
+
+    unnamed, paper, drums = loss("", True), loss("", False), loss("drum", True)
+    assert unnamed[0]["loss"] == paper[0]["loss"] > drums[0]["loss"]
+
+
 def test_training_on_learnable_clips_learns(tmp_path):
     model, result = run_tiny(tmp_path, FitConfig(epochs=30, batch_size=3, lr=0.02, semantic_weight=0.0))
     assert result.history[-1]["loss"] < 0.6 * result.history[0]["loss"]

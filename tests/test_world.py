@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from gavs_lib.data import AVSBench
+from gavs_lib.data import AVSBench, tokens
 from gavs_lib.lab.evaluate import guesses
 from gavs_lib.lab.toyshop import scene_clip
 from gavs_lib.world import folder, scenes
@@ -166,6 +166,15 @@ def test_the_folder_lies_where_an_avsbench_semantic_loader_looks(shop):
         info = soundfile.info(folder / "audio.wav")
         assert (info.samplerate, info.frames, info.channels) == (SAMPLE_RATE, seconds * SAMPLE_RATE, 1)
     assert not list(shop.rglob("*.part"))
+
+
+def test_the_class_numbers_that_are_read_mark_what_the_masks_mark(shop):
+    dataset = AVSBench(shop, ("v1m", "v2"), "test", semantic=True)
+    names = {number: name for name, number in dataset.index.items()}
+    for clip in dataset:
+        assert ((clip.semantic > 0) == clip.masks).all()
+        sounding = {names[number] for number in np.unique(clip.semantic)} - {"background"}
+        assert sounding and sounding <= set(tokens(clip.a_obj))
 
 
 def test_the_reader_gives_back_what_the_world_drew(shop):

@@ -1,4 +1,4 @@
-"""Readers: AVSBench-semantic, AVS-V3, VGG-SS, COCO with ESC-50, the user's own files, the papers' tables.
+"""Readers: AVSBench (semantic, object), AVS-V3, VGG-SS, COCO with ESC-50, the user's own files, the papers' tables.
 
 No training.
 """
@@ -6,6 +6,7 @@ No training.
 import importlib
 
 from gavs_lib.data.avsbench import SUBSETS, AVSBench, Clip, read_rows, tokens
+from gavs_lib.data.avsobject import MS3, S4
 from gavs_lib.data.material import LabelledPicture, LabelledSound, find_pictures, find_sounds
 from gavs_lib.data.media import read_clip, write_masks, write_overlay_video
 from gavs_lib.data.papers import paper_table
@@ -20,6 +21,8 @@ _COMMANDS = {
 _HOME = {name: module for module, names in _COMMANDS.items() for name in names}
 
 __all__ = [
+    "MS3",
+    "S4",
     "SUBSETS",
     "UNSEEN_TOKENS",
     "VGGSS",

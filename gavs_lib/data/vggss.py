@@ -96,22 +96,17 @@ class VGGSS(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> Clip:
         row = self.rows.iloc[index]
         name = row["file"]
-        lacks = self._lacks(name)
-        if lacks:
-            raise FileNotFoundError(
-                f"{self.root}: no {lacks} of {name!r}; expected frames/{name}.jpg and audio/{name}.wav, or "
-                f"videos/{name}.mp4. Take the entries that are there: VGGSS(annotations, root).present()."
-            )
+        files = self.files(index)
         mask = self.target(index).numpy()[None]
         labelled = {"masks": mask, "has_mask": np.ones(1, dtype=bool), "a_obj": row["class"]}
-        picture, sound, start = self._found["frames"].get(name), self._found["audio"].get(name), MOMENT - 0.5
-        if picture is None or sound is None:
-            video = self._found["videos"][name]
-            clip = read_clip(video, seconds=1, start=start)
-            _refuse_if_short(video, start + len(clip.waveform) / clip.sample_rate)
+        start = MOMENT - 0.5
+        if len(files) == 1:
+            clip = read_clip(files[0], seconds=1, start=start)
+            refuse_if_short(files[0], start + len(clip.waveform) / clip.sample_rate)
             return dataclasses.replace(clip, **labelled)
+        picture, sound = files
         waveform, sample_rate = read_audio(sound)
-        _refuse_if_short(sound, len(waveform) / sample_rate)
+        refuse_if_short(sound, len(waveform) / sample_rate)
         first = round(start * sample_rate)
         return Clip(
             uid=name,
@@ -121,6 +116,23 @@ class VGGSS(torch.utils.data.Dataset):
             path=picture,
             **labelled,
         )
+
+    def files(self, index: int) -> tuple[pathlib.Path, ...]:
+        """What an entry is read from: its picture and its sound, or, where one of them is missing, its video alone.
+
+        Raises:
+            FileNotFoundError: neither is there.
+            ValueError: no root was given.
+        """
+        name = self.rows["file"].iloc[index]
+        lacks = self._lacks(name)
+        if lacks:
+            raise FileNotFoundError(
+                f"{self.root}: no {lacks} of {name!r}; expected frames/{name}.jpg and audio/{name}.wav, or "
+                f"videos/{name}.mp4. Take the entries that are there: VGGSS(annotations, root).present()."
+            )
+        picture, sound = self._found["frames"].get(name), self._found["audio"].get(name)
+        return (self._found["videos"][name],) if picture is None or sound is None else (picture, sound)
 
     def target(self, index: int, size: int = SIZE) -> Tensor:
         """Ground truth of an entry: bool [size, size]; 224 is the size of the published evaluation."""
@@ -295,7 +307,8 @@ def _find_files(root: pathlib.Path, names: set[str]) -> dict[str, dict[str, path
     return found
 
 
-def _refuse_if_short(path: pathlib.Path, seconds: float) -> None:
+def refuse_if_short(path: pathlib.Path, seconds: float) -> None:
+    """ValueError for a sound that ends before the annotated moment."""
     if seconds <= MOMENT:
         raise ValueError(
             f"{path}: the sound lasts {seconds:.2f} s; expected the whole clip of 10 s, whose picture at {MOMENT:g} s "

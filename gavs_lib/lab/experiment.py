@@ -373,10 +373,11 @@ class Bench:
         config = self.experiment.fit_config
         batches = range(0, len(cues) - config.batch_size + 1, config.batch_size)
         labels = features.labels
+        alike = [label or uid for label, uid in zip(labels, features.uids)]  # as in training
         losses = []
         for first in batches:
             here = slice(first, first + config.batch_size)
-            same = labels[here] if config.exclude_same_class else None
+            same = alike[here] if config.exclude_same_class else None
             losses.append(semantic_loss(cues[here], sounds[here], config.margin, same).item())
         if losses:
             self._add(0, "best", "training", "semantic loss", [float(np.mean(losses))])

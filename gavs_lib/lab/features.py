@@ -6,8 +6,8 @@
     frames-<key>/  prefix.npy [frames, h, w, C]; masks.bits (one bit a pixel, each mask at its own size)
 
 A key is a hash of everything the entry depends on: the weights used (VGGish; SAM's encoder up to block `tune_from`),
-the settings, and the clips. Clips in memory are hashed by content, every byte of frames, sound and masks. Clips of an
-`AVSBench` folder, and files of embeddings (`lab.extract`), are identified by path, size and modification time (in
+the settings, and the clips. Clips in memory are hashed by content, every byte of frames, sound and masks. Clips of
+AVSBench's folders, and files of embeddings (`lab.extract`), are identified by path, size and modification time (in
 nanoseconds) of each file, as `make` does: decoding and hashing 60,000 frames would cost as much as what the cache
 saves. A file that is changed in place and keeps its size and its time goes unnoticed; only intent does that.
 
@@ -36,7 +36,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from gavs_lib.data.avsbench import SUBSETS, AVSBench, frame_paths, mask_paths, read_audio, read_frame
+from gavs_lib.data.avsbench import AVSBench, read_audio, read_frame
+from gavs_lib.data.avsobject import MS3, S4
 from gavs_lib.lab.extract import (
     AUDIO_TIMINGS,
     SWITCHES_FILE,
@@ -578,20 +579,21 @@ def _how_heard(vggish: nn.Module | None, audio_timing: str, audio_dir: str | os.
 
 def _read_sound(clips: Sequence, item: int) -> tuple[dict, np.ndarray, int]:
     """A clip's line in the manifest, and its sound; from a folder, without decoding its pictures."""
-    if not isinstance(clips, AVSBench):
+    if not isinstance(clips, AVSBench | S4 | MS3):
         clip = clips[item]
         return _describe(clip), clip.waveform, clip.sample_rate
     row = clips.rows.iloc[item]
-    return _list_clip(clips, item), *read_audio(clips.root / row["label"] / row["uid"] / "audio.wav")
+    return _list_clip(clips, item), *read_audio(clips.files(row).audio)
 
 
 def _list_clip(clips: Sequence, item: int) -> dict:
     """A clip's line in the manifest; from a folder, by the size of its first frame."""
-    if not isinstance(clips, AVSBench):
+    if not isinstance(clips, AVSBench | S4 | MS3):
         return _describe(clips[item])
     row = clips.rows.iloc[item]
-    folder, frames = clips.root / row["label"] / row["uid"], SUBSETS[row["label"]]
-    height, width = read_frame(frame_paths(folder, 1)[0]).shape[:2]
+    paths = clips.files(row).frames
+    frames = len(paths)
+    height, width = read_frame(paths[0]).shape[:2]
     return {
         "uid": row["uid"],
         "label": row["a_obj"],
@@ -639,26 +641,16 @@ def _masks_of(clip) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _embedding_path(audio_dir: Path, clips: Sequence, item: int) -> Path:
-    if isinstance(clips, AVSBench):
+    if isinstance(clips, AVSBench | S4 | MS3):
         row = clips.rows.iloc[item]
         return embedding_path(audio_dir, row["uid"], row["label"])
     return embedding_path(audio_dir, clips[item].uid)
 
 
 def _clip_key(clips: Sequence, item: int) -> str:
-    """What tells a clip from every other: what the clips say themselves, an AVSBench folder's files, or the content."""
+    """What tells a clip from every other: what the clips say themselves, or the content."""
     if hasattr(clips, "key"):
         return clips.key(item)
-    if isinstance(clips, AVSBench):
-        row = clips.rows.iloc[item]
-        folder = (clips.root / row["label"] / row["uid"]).absolute()
-        paths = [
-            folder / "audio.wav",
-            *frame_paths(folder, SUBSETS[row["label"]]),
-            *mask_paths(folder, row["labelled"]),
-        ]
-        check = "`python -m gavs_lib.data.check` lists what is"
-        return _key(files=[_file_key(path, check) for path in [folder / "audio.wav", *paths]], label=row["a_obj"])
     clip = clips[item]
     masks, has_mask = _masks_of(clip)
     digest = hashlib.sha256()

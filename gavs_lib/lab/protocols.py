@@ -4,7 +4,8 @@ A protocol also makes the models and VGGish, since toys are for miniature encode
 `lab.experiment` trains and measures the same way on either:
 
     Toyshop     classes are divided by rotations; the twin of VGG-SS is drawn by another hand
-    DiskData    AVS-V3 (zero-shot, k-shot), or AVSBench's own splits; VGG-SS where its annotations are given
+    DiskData    AVS-V3 (zero-shot, k-shot), or AVSBench's own splits, semantic or object; VGG-SS where its annotations
+                are given
 """
 
 import functools
@@ -19,7 +20,7 @@ import pandas as pd
 from torch import nn
 
 from gavs_lib._shipped import shipped_weights
-from gavs_lib.data import VGGSS, AVSBench, derive_v3, read_v3, tokens
+from gavs_lib.data import MS3, S4, VGGSS, AVSBench, derive_v3, read_v3, tokens
 from gavs_lib.data.avsbench import SUBSETS, read_metadata
 from gavs_lib.data.shots import draw_shots
 from gavs_lib.data.v3 import V3Lists
@@ -38,6 +39,7 @@ from gavs_lib.world.folder import fingerprint
 
 CONTROL_SEED = 1  # of the toy shop's clips on which a control trains: of this world, and new to the model
 V3, STANDARD = "v3", "standard"
+OBJECT = {"s4": S4, "ms3": MS3}  # of AVSBench-object; the other subsets are of AVSBench-semantic
 STARTS = (SYNTHETIC, V1S) = "synthetic", "v1s"  # what may be trained on first
 _PATHS = ("root", "unseen_root", "lists", "vggss", "vggss_root", "synthetic", "sam_checkpoint", "vggish")
 
@@ -159,14 +161,15 @@ class Toyshop:
 
 @dataclass(frozen=True)
 class DiskData:
-    """AVSBench-semantic and VGG-SS on a disk, with encoders to match.
+    """AVSBench and VGG-SS on a disk, with encoders to match.
 
     Attributes:
-        root: folder of AVSBench-semantic (`gavs_lib.data.AVSBench`).
+        root: folder of AVSBench-semantic (`gavs_lib.data.AVSBench`), or of AVSBench-object (`gavs_lib.data.S4`, `MS3`).
         protocol: "v3": AVS-V3, train on seen classes, test on unseen ones, 0-shot or k-shot. "standard": the splits of
-            metadata.csv.
-        subsets: those of "standard" to train on and to test, each test apart: ("v1s",) is S4, ("v1m",) MS3, all three
-            the "V2" of the GAVS paper. V3 is made of v1m and v2 always.
+            the data set.
+        subsets: those of "standard" to train on and to test, each test apart: ("v1s",) and ("v1m",) are S4 and MS3 as
+            GAVS takes them, all three the "V2" of the GAVS paper; ("s4",) or ("ms3",) those of AVSBench-object. V3 is
+            made of v1m and v2 always.
         unseen_root: another such folder, whose test split holds classes that "standard" does not train on, as
             `data.compose_public` makes one; "": none.
         lists: folder of V3's published lists; "": drawn from metadata.csv (`data.derive_v3`), no published ones.
@@ -206,8 +209,13 @@ class DiskData:
     def __post_init__(self) -> None:
         if self.protocol not in (V3, STANDARD):
             raise ValueError(f"protocol is {self.protocol!r}; expected {V3!r} or {STANDARD!r}.")
-        if isinstance(self.subsets, str) or not set(self.subsets) <= set(SUBSETS) or not self.subsets:
-            raise ValueError(f"subsets are {self.subsets!r}; expected some of {', '.join(SUBSETS)}.")
+        several = not isinstance(self.subsets, str) and self.subsets and set(self.subsets) <= set(SUBSETS)
+        one = self.protocol == STANDARD and list(self.subsets) in [[name] for name in OBJECT]
+        if not several and not one:
+            raise ValueError(
+                f"subsets are {self.subsets!r}; expected some of {', '.join(SUBSETS)}, or, under {STANDARD!r}, one of "
+                f"{', '.join(OBJECT)}."
+            )
         if bool(self.vggss) != bool(self.vggss_root):
             raise ValueError("VGG-SS needs both: vggss, its JSON file, and vggss_root, the folder of its pictures.")
         if self.most < 0:
@@ -218,7 +226,9 @@ class DiskData:
     @property
     def identity(self) -> dict:
         """What decides a result besides the settings: the lists' contents and the encoders' weights."""
-        files = {"metadata": Path(self.root) / "metadata.csv", "vggss": self.vggss}
+        of_object = OBJECT.get(self.subsets[0])
+        table = of_object.table_path(self.root) if of_object else Path(self.root) / "metadata.csv"
+        files = {"metadata": table, "vggss": self.vggss}
         for name in ("synthetic", "unseen_root"):
             if getattr(self, name):
                 files[name] = Path(getattr(self, name)) / "metadata.csv"
@@ -246,16 +256,16 @@ class DiskData:
             raise ValueError('vggish is not set: give the path of its weights, or "mini" to try something out.')
         return load_vggish(named_weights(self.vggish, "vggish"), final_relu)
 
-    def training(self) -> AVSBench:
+    def training(self) -> Sequence:
         return self._clips(self._rows("train"))
 
-    def validation(self) -> AVSBench:
+    def validation(self) -> Sequence:
         return self._clips(self._rows("val"))
 
     brief_validation = validation
 
-    def starting(self, start: str, count: int, folder: Path) -> tuple[AVSBench, AVSBench]:
-        """Clips of `synthetic`, or of v1s: all of the split, whatever `count` says; `folder` is not needed.
+    def starting(self, start: str, count: int, folder: Path) -> tuple[Sequence, Sequence]:
+        """Clips of `synthetic`, or of v1s (S4 for MS3): all of the split, whatever `count` says, without `folder`.
 
         Raises:
             ValueError: of AVS-V3, whose unseen classes would be met there, or without a folder of synthetic clips.
@@ -263,23 +273,24 @@ class DiskData:
         if self.protocol == V3:
             raise ValueError(f"start is {start!r}: what is trained on first may show classes that V3 calls unseen.")
         if start == V1S:
-            return tuple(self._clips(AVSBench(self.root, "v1s", split).rows) for split in ("train", "val"))
+            single = "s4" if self.subsets[0] in OBJECT else "v1s"
+            return tuple(self._clips(self._read(single, split).rows) for split in ("train", "val"))
         if not self.synthetic:
             raise ValueError("synthetic is not set: compose clips (python -m gavs_lib.data.compose), give the folder.")
         table = pd.read_csv(Path(self.synthetic) / "metadata.csv")
         return tuple(AVSBench(self.synthetic, table["label"].iloc[0], split) for split in ("train", "val"))
 
-    def tests(self) -> dict[str, AVSBench]:
+    def tests(self) -> dict[str, Sequence]:
         if self.protocol == V3:
             return {self.unseen: self._clips(self._lists.zero_shot_test)}
-        parts = {f"{name} test": self._clips(AVSBench(self.root, name, "test").rows) for name in self.subsets}
+        parts = {f"{name} test": self._clips(self._read(name, "test").rows) for name in self.subsets}
         if self.unseen_root:
             subset = read_metadata(self.unseen_root)["label"].iloc[0]
             clips = AVSBench(self.unseen_root, subset, "test")
             parts[f"{subset} unseen"] = AVSBench.from_rows(self.unseen_root, clips.rows[: self.most or None])
         return parts
 
-    def more_seen(self, count: int) -> AVSBench:
+    def more_seen(self, count: int) -> Sequence:
         """Clips of seen classes for a control to train on: from the training set, for there are no others."""
         rows = self._rows("train")
         if count > len(rows):
@@ -330,10 +341,17 @@ class DiskData:
         """The clips that train ("train"), or choose the epoch ("val")."""
         if self.protocol == V3:
             return self._lists.seen_train if split == "train" else self._lists.seen_val
-        return pd.concat([AVSBench(self.root, name, split).rows for name in self.subsets])
+        return pd.concat([self._read(name, split).rows for name in self.subsets])
 
-    def _clips(self, rows: pd.DataFrame, count: int = 0) -> AVSBench:
-        return AVSBench.from_rows(self.root, rows[: count or self.most or None])
+    def _read(self, subset: str, split: str) -> AVSBench | S4 | MS3:
+        return OBJECT[subset](self.root, split) if subset in OBJECT else AVSBench(self.root, subset, split)
+
+    def _clips(self, rows: pd.DataFrame, count: int = 0) -> AVSBench | S4 | MS3:
+        rows = rows[: count or self.most or None]
+        of_object = OBJECT.get(rows["label"].iloc[0])
+        if of_object:
+            return of_object(self.root, rows["split"].iloc[0], rows["uid"])
+        return AVSBench.from_rows(self.root, rows)
 
 
 def with_absolute_paths(data: Mapping) -> dict:

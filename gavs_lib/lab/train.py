@@ -79,7 +79,8 @@ class FitConfig:
         region_weight: weight of `lab.joint.region_loss`, for models that say where they looked (*ours*).
         semantic_weight: lambda of eq. 11; 0: no semantic loss (not printed: *ours*).
         margin: m of eq. 10 (not printed: *ours*).
-        exclude_same_class: clips with equal labels are no negatives of each other (False: *paper*).
+        exclude_same_class: clips with equal labels are no negatives of each other (False: *paper*). Where the data set
+            names no classes (MS3), all are.
         labelled_frames_only: leave frames without a mask out of the training steps (*ours*). They teach the
             segmentation nothing, and v1s labels one frame of five; the averages of eq. 9 then run over labelled frames.
             A model that mixes the frames of a clip (`framewise = False`) gets all of them nevertheless.
@@ -499,11 +500,13 @@ class _Run:
         if config.semantic_weight == 0:
             return _Whole(labelled, sounding)
         audio = clip_average(batch["audio"], self._used(batch))
-        first, labels = 0, batch["label"] if config.exclude_same_class else None
+        # A class that is not named is shared with nobody.
+        names = [label or uid for label, uid in zip(batch["label"], batch["uid"])]
+        first, labels = 0, names if config.exclude_same_class else None
         parts = -(-len(audio) // self.part_size)
         if processes > 1:
             # The last step of an epoch may hold a clip twice, which is no negative of itself.
-            labels = gather_object(batch["label" if config.exclude_same_class else "uid"])
+            labels = gather_object(names if config.exclude_same_class else batch["uid"])
             first, audio = accelerator.process_index * len(audio), accelerator.gather(audio)
         surplus = 0.0
         if processes * parts > 1:
