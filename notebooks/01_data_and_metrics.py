@@ -287,7 +287,7 @@ assert set(lists["seen_train"].classes).isdisjoint(lists["unseen"].classes)
 
 # %% [markdown]
 # ### 4b. Is my folder whole?
-# Downloads break. Before a training of a day, let the checker read every file:
+# Downloads break. Before a training of a day, let the checker look at every file (with `--deep` it decodes them all):
 #
 #     python -m gavs_lib.data.check ROOT
 #

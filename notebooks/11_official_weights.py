@@ -89,10 +89,13 @@ from segment_anything import SamPredictor
 from gavs_lib import build_sam
 from gavs_lib._shipped import shipped_results
 from gavs_lib.course import plots, widgets
+from gavs_lib.course.colab import drive_folder
 from gavs_lib.data import SUBSETS, compose_public, write_masks
 from gavs_lib.data.check import check_folder
 from gavs_lib.data.fetch import cache_folder
 from gavs_lib.data.public import terms, to_fetch
+
+# %%
 from gavs_lib.lab.cost import Costed, measure_cost
 from gavs_lib.lab.estimate import count_operations, training_hours
 from gavs_lib.lab.evaluate import interval
@@ -112,14 +115,7 @@ from gavs_lib.world.folder import recipe, write_folder
 # Training at SAM's own 1024 pixels wants a GPU with 16 GB or more; 224 or 256 pixels are content with less. A GPU that computes in bf16 is used so, an older one (a T4) in fp16; a CPU computes in float32 unless you say otherwise.
 
 # %%
-output = Path(output_dir)
-if drive:
-    if "google.colab" not in sys.modules:
-        raise RuntimeError("drive is true, but this is not Colab; set output_dir to the folder you want instead.")
-    from google.colab import drive as google_drive
-
-    google_drive.mount("/content/drive")
-    output = Path("/content/drive/MyDrive/gavs") / output_dir
+output = drive_folder() / output_dir if drive else Path(output_dir)
 output.mkdir(parents=True, exist_ok=True)
 cache = Path(cache_dir) if cache_dir else output / "cache"
 
@@ -237,6 +233,8 @@ assert data_root or not broken, "what was just written must be whole"
 # %%
 settings |= {name: value for name, value in where.items() if value}
 settings |= {"sam_checkpoint": sam_checkpoint, "vggish": vggish_checkpoint}
+
+# %%
 experiment = Experiment(
     model=model,
     config=config,
@@ -251,6 +249,7 @@ experiment = Experiment(
     start=start,
     data=settings,
 )
+
 # %%
 clips = {"train": experiment.protocol.training(), "val": experiment.protocol.validation()}
 clips |= experiment.protocol.tests()
@@ -276,7 +275,7 @@ bench.model.trainable_summary()
 
 # %%
 plan = experiment.fit_config
-frames = {part: int(each.rows["label"].map(SUBSETS).sum()) for part, each in clips.items()}  # one a second
+frames = {part: int(each.rows["label"].map(SUBSETS).fillna(5).sum()) for part, each in clips.items()}  # one a second
 labelled = int(clips["train"].rows["labelled"].sum())
 taught = labelled if plan.labelled_frames_only else frames["train"]  # a clip in which one second counts costs one
 epochs = plan.epochs if plan.steps is None else plan.steps * plan.batch_size / len(clips["train"])

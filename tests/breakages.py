@@ -810,8 +810,11 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
             "MODELS = {model: changed}",
             "inside = draw",
         ),
-        "data_root or (not broken)": (
-            "next(Path(where['root']).rglob('frames/0.jpg')).unlink()",
+        "data_root or not broken": (
+            "damaged = output / 'damaged'  # a copy: the folder itself is still needed\n"
+            "shutil.copytree(where['root'], damaged, dirs_exist_ok=True)\n"
+            "next(damaged.rglob('frames/0.jpg')).unlink()\n"
+            "where['root'] = str(damaged)",
             "report = check_folder",
         ),
         "0 < operations.use < operations.step": (
@@ -819,7 +822,9 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
             "count = count_operations\n"
             "count_operations = lambda *given: replace(count(*given), step=0)  # the way back is not counted"
         ),
-        "frozen_fingerprint(bench.model) == frozen": "bench.model.sam.image_encoder.patch_embed.proj.bias.data += 1",
+        "frozen_fingerprint(bench.model) == frozen": (
+            "with torch.no_grad():\n    bench.model.sam.image_encoder.patch_embed.proj.bias.add_(1)"
+        ),
         "torch.equal(one, other)": (
             "load = from_pretrained\n"
             "def from_pretrained(*given, **files):  # what was trained is lost on the way\n"

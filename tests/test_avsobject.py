@@ -168,7 +168,7 @@ def test_damage_is_named_by_reader_and_checker(root, reader, home, first, kind, 
         assert report.problems == [str(caught.value)]
         kinds = {"missing": report.missing, "the clip's": report.mismatched}
         assert next((kinds[word] for word in kinds if word in says), report.unreadable) == report.problems
-        assert report.counts.loc[(reader.subset, "test")].tolist() == [len(dataset), len(dataset) - 1]
+        assert report.counts.loc[(reader.subset, "test")].tolist()[:2] == [len(dataset), len(dataset) - 1]
 
 
 @pytest.mark.parametrize("reader", [S4, MS3])

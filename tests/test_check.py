@@ -79,13 +79,13 @@ def test_all_data_sets_below_a_folder_are_recognised_and_counted(root, capsys):
     ]
     assert report.problems == []
     assert [message for message in report.remarks if "1 boxes are absurd or degenerate" in message] == report.remarks
-    counts = report.counts.apply(tuple, axis=1).to_dict()
+    counts = report.counts[["listed", "whole"]].apply(tuple, axis=1).to_dict()
+    assert report.counts["published"].to_dict() == {place: PUBLISHED[place] for place in counts}
     assert counts[("v1s", "train")] == counts[("v2", "test")] == (1, 1)
     assert counts[("s4", "train")] == counts[("ms3", "test")] == (2, 2) and counts[("vggss", "test")] == (3, 3)
     # 14 classes of 6 clips, of which 3 have no few-shot lists; a tenth of 20 seen clips
     assert counts[("v3", "v3_0_shot_test")] == (84, 84) and counts[("v3", "seen_val")] == (2, 2)
     assert counts[("v3", "v3_3_shot_train")] == (33, 33) and counts[("v3", "v3_3_shot_test")] == (33, 33)
-    assert set(counts) <= set(PUBLISHED)
     assert main([str(root)]) == 0
     printed = capsys.readouterr().out
     assert all(line in printed for line in report.found) and "3452" in printed and "4807" in printed
@@ -155,7 +155,7 @@ def test_a_clip_whose_folder_is_missing_is_one_message(root):
     frames.rename(root / "elsewhere")
     report = check_folder(root)
     assert f"{frames}: the clip's folder is missing; ms3_meta_data.csv lists it (ms3, test)." in report.missing[0]
-    assert len(report.problems) == 1 and report.counts.loc[("ms3", "test")].tolist() == [2, 1]
+    assert len(report.problems) == 1 and report.counts.loc[("ms3", "test")].tolist()[:2] == [2, 1]
 
 
 def test_class_numbers_may_be_missing_and_a_broken_list_of_them_is_told(root):
@@ -177,7 +177,7 @@ def test_a_broken_list_does_not_hide_the_other_data_sets(root):
     report = check_folder(root)
     assert "'../aa_1' is no plain folder name" in report.unreadable[0]
     assert report.missing[0].startswith(f"{root / 'AVSS' / 'metadata.csv'}: no such file")
-    assert len(report.problems) == 2 and report.counts.loc[("ms3", "test")].tolist() == [2, 2]
+    assert len(report.problems) == 2 and report.counts.loc[("ms3", "test")].tolist()[:2] == [2, 2]
 
 
 # ---- lists and boxes
@@ -190,7 +190,7 @@ def test_v3_lists_take_their_metadata_from_where_the_clips_are(root):
         len(problems) == 1 and f"is not among the v1m and v2 clips of {root / 'AVSS' / 'metadata.csv'}" in problems[0]
     )
     (root / "AVSS" / "metadata.csv").write_text((root / "metadata-of-lists.csv").read_text())
-    assert check_folder(root).counts.loc[("v3", "v3_0_shot_test")].tolist() == [84, 84]
+    assert check_folder(root).counts.loc[("v3", "v3_0_shot_test")].tolist()[:2] == [84, 84]
     missing = check_folder(root / "lists").missing
     assert len(missing) == 1 and "joined with AVSBench-semantic's: copy it here" in missing[0]
 
@@ -215,7 +215,7 @@ def test_vggss_entries_that_are_missing_or_broken_are_named(root):
     assert "no picture of 'one'" in report.missing[0] and "VGGSS(annotations, root).present()" in report.missing[0]
     assert "two.wav: the sound lasts 4.00 s" in report.unreadable[0]
     assert "three.mp4: the video is empty" in report.unreadable[1]
-    assert len(report.problems) == 3 and report.counts.loc[("vggss", "test")].tolist() == [3, 0]
+    assert len(report.problems) == 3 and report.counts.loc[("vggss", "test")].tolist()[:2] == [3, 0]
 
 
 def test_a_picture_of_vggss_that_is_cut_short_is_named(root):
@@ -228,7 +228,7 @@ def test_vggss_boxes_alone_are_told(root):
         (root / "VGG-SS" / name).rename(root / f"{name}-elsewhere")
     report = check_folder(root / "VGG-SS")
     assert "neither frames/ and audio/ nor videos/" in report.missing[0]
-    assert report.counts.loc[("vggss", "test")].tolist() == [3, 0]
+    assert report.counts.loc[("vggss", "test")].tolist()[:2] == [3, 0]
 
 
 # ---- folders that hold no data set
@@ -273,3 +273,11 @@ def test_other_folders_are_told_what_was_expected(tmp_path):
     with pytest.raises(FileNotFoundError, match="neither v1s/"):
         check_folder(tmp_path)
     assert check_folder(tmp_path / "one").problems == []
+
+
+def test_a_list_that_nobody_published_has_no_number(tmp_path, capsys):
+    write_metadata(tmp_path, [("aa", "aa", 0, 0, "bird", "unseen_test", "v1s")])
+    write_clip(tmp_path, "aa", "unseen_test", "v1s")
+    assert check_folder(tmp_path).counts["published"].isna().all()
+    assert main([str(tmp_path)]) == 0
+    assert "Not all are the published lists" in capsys.readouterr().out

@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import types
 import venv
 import zipfile
 from pathlib import Path
@@ -171,3 +173,14 @@ def test_an_address_that_cannot_be_fetched_is_refused(tmp_path, repository, tag)
 def test_an_unpublished_copy_says_so_on_colab(tmp_path):
     done = Session(tmp_path, lacks="tqdm").run(ON_COLAB + colab.cell(project(tmp_path, colab.UNPUBLISHED, "v1")))
     assert "RuntimeError: This copy is not published yet" in done.stderr
+
+
+def test_drive_is_mounted_on_colab_and_refused_elsewhere(monkeypatch):
+    with pytest.raises(RuntimeError, match="This is not Colab"):
+        colab.drive_folder()
+    mounted = []
+    google, here, drive = (types.ModuleType(name) for name in ("google", "google.colab", "google.colab.drive"))
+    here.drive, drive.mount = drive, mounted.append
+    for name, module in (("google", google), ("google.colab", here), ("google.colab.drive", drive)):
+        monkeypatch.setitem(sys.modules, name, module)
+    assert colab.drive_folder("runs") == Path("/content/drive/MyDrive/runs") and mounted == ["/content/drive"]

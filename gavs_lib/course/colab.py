@@ -82,6 +82,20 @@ def install_missing() -> list[str]:
     return missing
 
 
+def drive_folder(name: str = "gavs") -> Path:
+    """A folder of the user's Google Drive, which outlives the Colab session; Drive is mounted, and asks for leave.
+
+    Raises:
+        RuntimeError: this is not Colab.
+    """
+    if "google.colab" not in sys.modules:
+        raise RuntimeError("This is not Colab, so there is no Google Drive to write to; choose an output_dir instead.")
+    from google.colab import drive
+
+    drive.mount("/content/drive")
+    return Path("/content/drive/MyDrive") / name
+
+
 def cell(project: Path = REPOSITORY / "pyproject.toml") -> str:
     """The text of the set-up cell, with the address and tag of `project`; with `UNPUBLISHED`, one that refuses.
 

@@ -76,7 +76,8 @@ class Report:
 
     Attributes:
         found: the data sets that were recognised, and where.
-        counts: clips by part and split: listed, and whole on disk. Of AVS-V3, which is lists alone, all are whole.
+        counts: clips by part and split: listed, whole on disk, and in the published list (missing where there is none).
+            Of AVS-V3, which is lists alone, all are whole.
         missing, unreadable, mismatched: one message for each file (or folder, or list) that is not there, that cannot
             be read, or that is of another size than the rest of its clip.
         remarks: what is odd but hinders nothing.
@@ -138,6 +139,7 @@ def check_folder(root: str | os.PathLike, progress: bool = False, deep: bool = F
     if counts:
         table = pd.concat(counts)
         report.counts = table.groupby(["label", "split"])["whole"].agg(listed="size", whole="sum")
+        report.counts["published"] = pd.array([PUBLISHED.get(place) for place in report.counts.index], dtype="Int64")
     return report
 
 
@@ -443,10 +445,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print(*report.found, sep="\n")
     if len(report.counts):
-        published = [PUBLISHED.get(place) for place in report.counts.index]
-        table = report.counts.assign(published=pd.array(published, dtype="Int64"))
-        print("\n" + table.to_string(na_rep="-"))
-        if list(table["listed"]) != published:
+        print("\n" + report.counts.to_string(na_rep="-"))
+        if (report.counts["listed"] != report.counts["published"].fillna(0)).any():
             print("Not all are the published lists: a part of them, another release, or a set of your own.")
     _print("note", report.remarks)
     for kind in ("missing", "unreadable", "mismatched"):
