@@ -313,7 +313,7 @@ bars = bars.assign(value=(bars["low"] * bars["high"]) ** 0.5)
 plots.estimates(bars, "How long a training takes", "hours, estimated")
 
 # %% [markdown]
-# And here? One frame through this model, on this machine's CPU, and the memory that it takes; below it, what ViT-B takes (measured on another machine of two cores, `python -m gavs_lib.lab.cost --official`; times differ from machine to machine, memory hardly). A step of GAVS at 1024 pixels fits into a laptop's memory: slow, but it can be tried. On a GPU, count the same for each frame of a batch; `accumulate` in `training` splits a batch, `checkpointing` halves what a frame takes.
+# And here? One frame through this model, on this machine's CPU, and the memory that it takes; below it, what ViT-B takes (measured on another machine of two cores, `python -m gavs_lib.lab.cost --official`; times differ from machine to machine, memory hardly). A step of GAVS at 1024 pixels fits into a laptop's memory: slow, but it can be tried. On a GPU, count the same for each frame of a batch; `accumulate` in `training` splits a batch, and `checkpointing` keeps less of each frame, for about 1.4 times the time.
 
 # %%
 here = Costed(model, experiment.model_config, side, settings["sam"])
@@ -421,19 +421,23 @@ given = {"sam": (sam_checkpoint, settings["sam"]), "vggish": (vggish_checkpoint,
 files = {
     part: None if word in ("shipped", "mini") else named_weights(word, name) for part, (word, name) in given.items()
 }
-save_pretrained(shared, bench.model, card=model_card, notes=notes, **files)
-print(*sorted(path.name for path in shared.iterdir()), sep=", ")
-print((shared / "README.md").read_text()[:600])
+if sam_checkpoint:
+    save_pretrained(shared, bench.model, card=model_card, notes=notes, **files)
+    print(*sorted(path.name for path in shared.iterdir()), sep=", ")
+    print((shared / "README.md").read_text()[:600])
+else:
+    print("SAM's weights were random and are kept nowhere, so nobody could load this model; nothing is shared.")
 
 # %%
-again, ear, _ = from_pretrained(shared, **files)
 batch = collate([tested[int(worst[0])]])
-one, other = (predict_masks(network, batch)[0] for network in (bench.model, again.to(device)))
-assert torch.equal(one, other), "the shared model must draw what the trained one draws"
+one = predict_masks(bench.model, batch)[0]
+if sam_checkpoint:
+    again, ear, _ = from_pretrained(shared, **files)
+    other = predict_masks(again.to(device), batch)[0]
+    assert torch.equal(one, other), "the shared model must draw what the trained one draws"
+    print(f"{sum(path.stat().st_size for path in shared.iterdir()) / 1e6:.1f} MB to share")
 paths = write_masks(output / "masks", (one > 0).cpu())
-print(
-    f"{len(paths)} masks, such as {paths[0].name}, {sum(p.stat().st_size for p in shared.iterdir()) / 1e6:.1f} MB to share"
-)
+print(f"{len(paths)} masks, such as {paths[0].name}")
 
 # %% [markdown]
 # ## Results
