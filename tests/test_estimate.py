@@ -48,9 +48,9 @@ def test_hours_by_hand():
     cached = 100 * 2e12 + 500 * 4e12 + 100 * 1e12
     table = training_hours(operations, **given, cached=True).set_index("gpu")
     assert list(table.index) == list(GPUS)
-    for name, gpu in GPUS.items():
-        assert table.loc[name, "hours_most"] == pytest.approx(cached / (gpu.peak * SHARE[0]) / 3600)
-        assert table.loc[name, "hours_least"] == pytest.approx(cached / (gpu.peak * SHARE[1]) / 3600)
+    for name, peak in GPUS.items():
+        assert table.loc[name, "hours_most"] == pytest.approx(cached / (peak * SHARE[0]) / 3600)
+        assert table.loc[name, "hours_least"] == pytest.approx(cached / (peak * SHARE[1]) / 3600)
     again = training_hours(operations, **given, cached=False).set_index("gpu")
     grown = (cached - 100 * 2e12 + 600 * 2e12) / cached
     assert again.loc["A100", "hours_most"] == pytest.approx(grown * table.loc["A100", "hours_most"])

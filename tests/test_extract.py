@@ -430,9 +430,9 @@ def test_the_ear_is_as_the_inputs_say_and_what_they_do_not_know_is_assumed_aloud
     assert ear.final_relu and inputs == said | {"quantised": False}
     assert load_ear(path, None, "model.safetensors")[1]["audio_timing"] == "second"
 
-    theirs = said | {"vggish": UNKNOWN, "final_relu": UNKNOWN}
+    theirs = said | {"vggish": UNKNOWN, "final_relu": UNKNOWN, "audio_timing": UNKNOWN}  # as published
     with pytest.warns(
-        UserWarning, match="model.safetensors: trained on .* do not say their vggish, final_relu. Assumed"
+        UserWarning, match="model.safetensors: trained on .* do not say their vggish, final_relu, audio_timing. Assumed"
     ):
         ear, inputs = load_ear(path, theirs, "model.safetensors")
     assert not ear.final_relu and inputs["audio_timing"] == "published" and "vggish" not in inputs

@@ -208,12 +208,12 @@ def test_saves_plan_for_a_data_set_on_disk_has_the_papers_settings():
         config, side = each.fit_config, each.protocol.image_size
         assert side == (1024 if "1024" in name else 224 if "V2" in name or name == "save" else 256), name
         assert (config.lr, config.epochs, config.schedule) == (2e-4, 80, "cosine")
-        assert config.batch_size == (2 if side == 1024 else 16)
+        assert config.batch_size == (4 if side == 1024 else 32), "of both GPUs"
         assert (config.iou_weight, config.dice_weight, config.semantic_weight) == (1, 0, 0)
         assert each.protocol.sam == "vit_h" and each.start in name
         if each.model == "save":
             assert each.model_config.adapter_channels == 0, "as many channels as the encoder"
-    assert units["save"].protocol.protocol == "v3" and units["save, MS3"].protocol.subsets == ["v1m"]
+    assert units["save"].protocol.protocol == "v3" and units["save, MS3"].protocol.subsets == ["ms3"]
     assert units["save, 1024, three layers, S4"].model_config.mlp_layers == 3
 
 
@@ -231,6 +231,12 @@ def test_a_plan_for_a_data_set_on_disk_says_where_it_lies_once_and_the_command_l
     told = capsys.readouterr().err
     assert "would push the toy shop's rows" in told
     assert "no setting 'rot'" in told and "expected NAME=VALUE, such as root=AVSBench, not 'AVSBench'" in told
+
+
+def test_a_word_for_weights_is_no_path_in_a_plan():
+    plan = PLAN.parent / "avsbench.yaml"
+    unit = read_plan(plan, ["table-1"], data={"root": "here", "sam_checkpoint": "official", "vggish": "official"})[0]
+    assert (unit.experiment.data["sam_checkpoint"], unit.experiment.data["vggish"]) == ("official", "official")
 
 
 def test_the_data_of_a_plan_go_into_its_trainings(tmp_path, capsys):

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import yaml
 from PIL import Image
+from test_avsobject import write_ms3, write_s4
 
 from gavs_lib.data import UNSEEN_TOKENS, paper_table
 from gavs_lib.lab.experiment import Bench, Experiment
@@ -27,7 +28,17 @@ TWICE = {("gavs", 5, "audio-prompt"), ("save", 1, "GAVS"), ("save", 1, "AV-SAM")
 TWICE |= {("save", table, method) for table in (2, 3, 4) for method in ("AVSBench", "GAVS")}
 WITHOUT = "w/o F.T."  # Table 2 repeats these of Table 1
 WHOLE = {  # what a preset says of a training, so that nobody has to look a default up
-    *("epochs", "batch_size", "lr", "weight_decay", "schedule", "warmup_steps", "clip_norm", "dice_weight"),
+    *(
+        "epochs",
+        "batch_size",
+        "accumulate",
+        "lr",
+        "weight_decay",
+        "schedule",
+        "warmup_steps",
+        "clip_norm",
+        "dice_weight",
+    ),
     *("semantic_weight", "labelled_frames_only", "val_every", "threshold", "precision"),
 }
 
@@ -61,7 +72,7 @@ def test_every_setting_is_marked_by_where_it_comes_from_and_none_is_left_to_a_de
     assert not unmarked
     preset = read_preset(name)
     assert WHOLE <= set(preset["training"])
-    assert preset["config"] and {"protocol", "sam", "image_size"} <= set(preset["data"])
+    assert preset["config"] and "final_relu" in preset and {"protocol", "sam", "image_size"} <= set(preset["data"])
     if preset["training"]["semantic_weight"]:
         assert {"margin", "exclude_same_class"} <= set(preset["training"]) and preset["training"]["batch_size"] > 1
 
@@ -84,7 +95,7 @@ def test_the_printed_figures_stand_in_the_first_lines_and_are_those_of_the_paper
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """AVSBench-semantic in small: clips of every subset and split, and classes of AVS-V3."""
+    """AVSBench in small, both releases: clips of every subset and split, and classes of AVS-V3."""
     root, rng = tmp_path_factory.mktemp("AVSBench"), np.random.default_rng(0)
     lines = ["vid,uid,s_min,s_sec,a_obj,split,label"]
     classes = [*UNSEEN_TOKENS] * 6 + ["dog", "guitar_man"] * 8
@@ -102,6 +113,8 @@ def root(tmp_path_factory):
             Image.fromarray(label).save(root / subset / uid / "labels_rgb" / f"{second}.png")
         soundfile.write(root / subset / uid / "audio.wav", 0.1 * rng.standard_normal(seconds * 16000), 16000)
     (root / "metadata.csv").write_text("\n".join(lines) + "\n")
+    write_s4(root)
+    write_ms3(root)
     return root
 
 
@@ -111,9 +124,18 @@ def test_every_preset_finds_its_clips(name, root):
     data = {**preset["data"], "root": str(root), "synthetic": str(root)}
     protocol = Experiment(**{**preset, "data": data}).protocol
     parts = [protocol.training(), protocol.validation(), *protocol.tests().values()]
-    assert all(map(len, parts)) and len(parts) == 3 + (protocol.subsets == ["v1s", "v1m", "v2"]) * 2
+    assert all(map(len, parts)) and len(parts) == 3
     if preset.get("shots"):
         assert set(protocol.shots(preset["shots"]).train) == {1, 3, 5}
+
+
+def test_a_row_that_lacks_its_data_is_refused_before_it_trains(root, tmp_path):
+    preset = read_preset("gavs-table4-gavs-vggss-sub")
+    data = {**preset["data"], "root": str(root), "sam": "mini", "sam_checkpoint": "shipped", "vggish": "mini"}
+    preset["config"]["tune_from"] = 3
+    assert read_preset("gavs-table4-gavs-vggss-sub")["config"]["tune_from"] == 6, "each reader has a copy"
+    with pytest.raises(ValueError, match="give vggss and vggss_root"):
+        Bench(Experiment(**{**preset, "data": data | {"image_size": 64}}), tmp_path / "work", tmp_path / "cache")
 
 
 def models() -> list[str]:

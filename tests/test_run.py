@@ -21,6 +21,7 @@ rate: float = 0.5  # how fast
 name: str = "toy"
 ear_checkpoint: str = "mini"
 sizes: list = [1, 2]
+settings: dict = {"steps": 30}
 output_dir: str = "nowhere"
 
 # %%
@@ -116,6 +117,19 @@ def test_several_notebooks_run_in_their_own_order(notebooks):
     assert [step.name for step in plan(notebooks, "quick", "01, 00")] == ["00_passes", "01_fails"]
 
 
+def test_an_override_that_is_a_mapping_leaves_the_other_entries(notebooks):
+    (notebooks / "params" / "row.yaml").write_text("00_passes: {settings: {epochs: 60, lr: 1e-3}}\n")
+
+    def settings(profile, text):
+        return plan(notebooks, profile, "00", {"settings": text})[0].parameters["settings"]
+
+    assert settings("row", "{lr: 0.1, accumulate: 4}") == {"epochs": 60, "lr": 0.1, "accumulate": 4}
+    assert settings("quick", "{accumulate: 4}") == {"steps": 30, "accumulate": 4}
+    assert plan(notebooks, "row", "00", {})[0].parameters["settings"] == {"epochs": 60, "lr": 1e-3}, (
+        "no default's steps"
+    )
+
+
 @pytest.mark.parametrize(
     ("profile", "wanted", "overrides", "message"),
     [
@@ -139,7 +153,7 @@ def test_what_cannot_be_meant_is_refused_with_what_could(notebooks, profile, wan
         ("all:\n  sede: 1\n", "profile full, all: no notebook has a parameter 'sede'. Did you mean seed"),
         (
             "00_passes:\n  seed: 1\n",
-            "00_passes has no parameter 'seed'. Known: steps, rate, name, ear_checkpoint, sizes, output_dir",
+            "00_passes has no parameter 'seed'. Known: steps, rate, name, ear_checkpoint, sizes, settings, output_dir",
         ),
         ("00_pases:\n  steps: 1\n", "section '00_pases', but there is no such notebook. Did you mean 00_passes"),
         ("- 1\n", "expected sections"),

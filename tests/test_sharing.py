@@ -123,6 +123,10 @@ def test_an_ear_that_nobody_knows_is_said_in_the_card_and_when_loading(tmp_path,
     assert "| `final_relu` | unknown |" in (tmp_path / "shared" / "README.md").read_text()
     with pytest.warns(UserWarning, match="do not say their audio_timing, final_relu, quantised, vggish"):
         from_pretrained(tmp_path / "shared", **own)
+    with pytest.raises(ValueError, match="do not say which VGGish made them"):
+        save_pretrained(
+            tmp_path / "b", model, card=CARD, notes={"inputs": unknown | {"image_size": 64}}, sam=own["sam"]
+        )
 
 
 # ---- the card
@@ -281,6 +285,13 @@ def change_foundation(path: Path, **changes) -> None:
 def test_files_that_are_not_of_one_model_are_refused(folder, own):
     change_foundation(folder / "config.json", file="another.pth")
     with pytest.raises(ValueError, match="config.json is not of this model.safetensors"):
+        from_pretrained(folder, **own)
+
+
+def test_a_folder_that_does_not_name_what_it_stands_on_is_refused(folder, own):
+    config = json.loads((folder / "config.json").read_text()) | {"foundation": {"vggish": {"file": "a", "sha256": "b"}}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="does not name its SAM and VGGish"):
         from_pretrained(folder, **own)
 
 

@@ -67,7 +67,7 @@ def predict(
     clip: str | os.PathLike,
     weights: str | os.PathLike | None = None,
     out: str | os.PathLike = DEFAULT_OUT,
-    threshold: float = AVSBENCH_THRESHOLD,
+    threshold: float | None = None,
     *,
     seconds: int | None = None,
     sam: str = "mini",
@@ -88,7 +88,7 @@ def predict(
         weights: trained parameters that `gavs_lib.lab.weights.save_trained` wrote; None: the shipped GAVS. The file
             says which model it belongs to.
         out: the folder `<out>/<name of the clip>` is written.
-        threshold: a pixel is marked where its probability exceeds this, between 0 and 1.
+        threshold: a pixel is marked where its probability exceeds this, between 0 and 1; None: as in the training.
         seconds: read at most so many; None: all. A last part of a second is left out.
         sam, sam_checkpoint, image_size: the foundation model that the weights were trained on, as for `build_sam`;
             None stands for the shipped SAM-mini, and for the size that the weights were trained at; "official": the
@@ -104,7 +104,7 @@ def predict(
             model; a threshold outside 0 to 1.
         OSError: `out` cannot be written, or official weights cannot be fetched.
     """
-    if not 0 < threshold < 1:
+    if threshold is not None and not 0 < threshold < 1:
         raise ValueError(f"threshold is {threshold}; expected a probability between 0 and 1, such as 0.5.")
     begun = time.monotonic()
     # The clip first: it is the likelier mistake, and the quicker one to find.
@@ -118,6 +118,8 @@ def predict(
     folder = Path(out) / name
     folder.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be written should not cost it
     inputs = notes["inputs"]
+    if threshold is None:
+        threshold = notes.get("fit", {}).get("threshold", AVSBENCH_THRESHOLD)
     masks = segment(film, model, ear, threshold, inputs["audio_timing"], inputs.get("pad", False), progress=progress)
     segmented = time.monotonic()
 
@@ -251,7 +253,7 @@ def main(argv: list[str] | None = None) -> int:
         "--weights", type=Path, metavar="FILE", help=".safetensors of a training; default: shipped GAVS"
     )
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, metavar="FOLDER", help="default: %(default)s")
-    parser.add_argument("--threshold", type=float, default=AVSBENCH_THRESHOLD, help="probability, default: %(default)s")
+    parser.add_argument("--threshold", type=float, metavar="P", help="probability; default: as in the training")
     parser.add_argument("--seconds", type=int, metavar="N", help="only the first N seconds")
     own = parser.add_argument_group("for weights that were trained on other foundation models than the shipped ones")
     own.add_argument("--sam", choices=list(SAM_SIZES), default="mini")

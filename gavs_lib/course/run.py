@@ -107,7 +107,8 @@ def plan(notebooks: Path, profile: str, wanted: str = "", overrides: dict[str, s
     From weakest to strongest: the notebook's own cell, the profile's `all:`, the profile's section of the notebook, the
     overrides. A name in a section must be a parameter of that notebook. A name in `all:` must be a parameter of at
     least one notebook, and an override of at least one *selected* notebook; both go to those that have it and no
-    others. A value must have the type of the notebook's own default (an int may stand where a float does).
+    others. An override that is a mapping changes the entries it names and leaves the others as they were. A value
+    must have the type of the notebook's own default (an int may stand where a float does).
 
     Args:
         notebooks: the folder that holds NN_name.ipynb and params/.
@@ -161,10 +162,13 @@ def plan(notebooks: Path, profile: str, wanted: str = "", overrides: dict[str, s
         merged.update(sections.get(name, {}))
         for parameter, text in overrides.items():
             if parameter in own:
+                default = _literal(own[parameter])
+                if isinstance(default, str):
+                    merged[parameter] = _absolute(parameter, text)
+                    continue
+                value, before = _yaml(text, f"-p {parameter}"), merged.get(parameter, default)
                 merged[parameter] = (
-                    _absolute(parameter, text)
-                    if isinstance(_literal(own[parameter]), str)
-                    else _yaml(text, f"-p {parameter}")
+                    {**before, **value} if isinstance(value, dict) and isinstance(before, dict) else value
                 )
         for parameter, value in merged.items():
             _check_type(name, parameter, value, _literal(own[parameter]), own[parameter])

@@ -9,7 +9,6 @@ are to be compared within one table and never between two. Memory is measured in
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
@@ -158,6 +157,8 @@ def _peak(reset: bool = False) -> float:
     """MB this process held at most; `reset` begins anew, from what it holds now (on Linux; elsewhere it cannot)."""
     status = Path("/proc/self/status")
     if not status.exists():
+        import resource  # Unix has it
+
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     if reset:
         Path("/proc/self/clear_refs").write_text("5")

@@ -22,20 +22,8 @@ from gavs_lib.save import SAVEConfig
 SHARE = (0.12, 0.23)  # of a GPU's peak: the least and the most that is assumed
 
 
-@dataclass(frozen=True)
-class GPU:
-    """A GPU as its maker describes it: operations a second in half precision without sparsity, and memory in bytes."""
-
-    peak: float
-    memory: float
-
-
-GPUS = {
-    "T4": GPU(65e12, 16e9),  # fp16; it has no bf16
-    "L4": GPU(121e12, 24e9),
-    "A100": GPU(312e12, 40e9),
-    "H100": GPU(989e12, 80e9),
-}
+# Operations a second in half precision without sparsity, as their maker prints them.
+GPUS = {"T4": 65e12, "L4": 121e12, "A100": 312e12, "H100": 989e12}
 
 
 @dataclass(frozen=True)
@@ -101,5 +89,5 @@ def training_hours(
     passes = epochs * taught + validations * validated
     total = (frames if cached else passes) * operations.prefix
     total += epochs * taught * operations.step + validations * validated * operations.use
-    hours = {name: [total / (gpu.peak * share) / 3600 for share in reversed(SHARE)] for name, gpu in GPUS.items()}
+    hours = {name: [total / (peak * share) / 3600 for share in reversed(SHARE)] for name, peak in GPUS.items()}
     return pd.DataFrame([(name, *each) for name, each in hours.items()], columns=["gpu", "hours_least", "hours_most"])

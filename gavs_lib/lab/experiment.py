@@ -21,6 +21,7 @@ compared clip by clip (`lab.statistics`).
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,7 +40,7 @@ from gavs_lib.lab.features import FeatureSet, extract_features
 from gavs_lib.lab.protocols import STARTS, DiskData, Pool, Toyshop, one_sound
 from gavs_lib.lab.shipped import MINI_TRAINING, MODELS, default_config
 from gavs_lib.lab.statistics import text_of
-from gavs_lib.lab.train import FitConfig, collate, fit
+from gavs_lib.lab.train import FitConfig, FitResult, collate, fit
 from gavs_lib.lab.weights import load_trained
 from gavs_lib.losses import clip_average, semantic_loss
 from gavs_lib.save import SAVEConfig
@@ -160,6 +161,8 @@ class Experiment:
         parts |= {"config": dataclasses.asdict(self.model_config)}
         trainings = {"training": self.fit_config, "few_shot": self.few_shot_config}
         parts |= {name: _unless_default(vars(config), _LATER_IN_TRAINING) for name, config in trainings.items()}
+        for name in trainings:
+            parts[name].pop("checkpointing", None)  # it changes where activations are kept, not what comes out
         parts |= self.protocol.identity
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -204,6 +207,10 @@ class Bench:
         self.experiment, self.work, self.cache, self.progress = experiment, Path(work), Path(cache), progress
         self.cache_budget = cache_budget
         self.protocol = experiment.protocol
+        if experiment.data:
+            self.protocol.refuse(experiment.shots, experiment.twin_shots)
+        # A clip of 1024 pixels takes gigabytes; and a disk is read ahead where nothing of its pictures is cached.
+        self.scored_at_once, self.readers = (1, min(2, os.cpu_count() or 1)) if experiment.data else (16, 0)
         torch.manual_seed(experiment.seed)
         self.model = self.protocol.build(experiment.model, experiment.model_config).to(device)
         self.vggish: VGGish = self.protocol.ear(experiment.final_relu).to(device)
@@ -212,19 +219,27 @@ class Bench:
 
     def features(self, clips: Sequence) -> FeatureSet:
         """What the model takes of these clips; a deaf model's are silent."""
+        side = self.model.sam.image_encoder.img_size
         features = extract_features(
-            clips, self.model, self.vggish, self.cache, cache_budget=self.cache_budget, progress=self.progress
+            clips,
+            self.model,
+            self.vggish,
+            self.cache,
+            cache_budget=self.cache_budget,
+            batch_frames=32 if side < 512 else 4 * 1024**2 // side**2,  # 4 at 1024 pixels: half a gigabyte each
+            progress=self.progress,
         )
         return silent(features, self.vggish) if self.deaf else features
 
     def train(self) -> "Bench":
         """Zero-shot: train on seen classes."""
         experiment, config = self.experiment, self.experiment.fit_config
-        notes = {"world": self.protocol.world, "rotation": experiment.rotation}
+        # "world" says that weights know the toy shop.
+        notes = {"protocol" if experiment.data else "world": self.protocol.world, "rotation": experiment.rotation}
         if experiment.start:
             first, choosing = self.protocol.starting(experiment.start, experiment.start_clips, self.cache)
             sets = self.features(first), self.features(choosing)
-            fit(self.model, *sets, config, self.work / "start", progress=self.progress, notes=notes)
+            self._fit(*sets, config, self.work / "start", notes)
             self._test("start")
         training, val = self.features(self.protocol.training()), self.features(self.protocol.validation())
         if experiment.share < 1:
@@ -233,7 +248,7 @@ class Bench:
             kept = sorted(order[: max(1, round(experiment.share * len(order)))])
             every = max(1, round(config.val_every / experiment.share))
             training, config = training.subset(kept), replace(config, steps=steps, val_every=every)
-        result = fit(self.model, training, val, config, self.work / "zero-shot", progress=self.progress, notes=notes)
+        result = self._fit(training, val, config, self.work / "zero-shot", notes)
         self.model.eval()
         self._add(0, "best", "training", "validation mIoU", [result.best_score])
         self._add(0, "best", "training", "trained values", [float(self.model.trainable_summary().trained)])
@@ -310,7 +325,14 @@ class Bench:
                 self._add(0, state, part, "mIoU, shuffled sound", self._score(shuffled(features))["miou"])
 
     def _score(self, features: FeatureSet) -> pd.DataFrame:
-        return score(self.model, features, self.experiment.fit_config.threshold)
+        return score(self.model, features, self.experiment.fit_config.threshold, self.scored_at_once)
+
+    def _score_with_boxes(self, features: FeatureSet) -> pd.Series:
+        return score_boxes(self.model, features, self.experiment.fit_config.threshold, self.scored_at_once)["iou"]
+
+    def _fit(self, clips: FeatureSet, val: FeatureSet | None, config: FitConfig, folder: Path, notes=None) -> FitResult:
+        readers = 0 if clips.caches_prefix else self.readers
+        return fit(self.model, clips, val, config, folder, progress=self.progress, num_workers=readers, notes=notes)
 
     def _measure_swaps(self) -> None:
         """Does the mask move when the voice does? A row by figure of `SWAPS`, a value for each pair of toys."""
@@ -334,7 +356,7 @@ class Bench:
         if not self.deaf:
             played["IoU with boxes, shuffled sound"] = shuffled(here)
         for figure, features in played.items():
-            scores = score_boxes(self.model, features, self.experiment.fit_config.threshold)["iou"].set_axis(tested)
+            scores = self._score_with_boxes(features).set_axis(tested)
             for part, places in parts.items():
                 rows = scores[scores.index.isin(places)]
                 if len(rows):
@@ -360,7 +382,7 @@ class Bench:
                 # The rate is part of the name: where settings are chosen, trainings with several rates share a start.
                 folder = self.work / f"{where} {name} lr {experiment.few_shot_config.lr:g}".replace(" ", "-")
                 load_trained(zero_shot, self.model)
-                fit(self.model, clips, val, experiment.few_shot_config, folder, progress=self.progress)
+                self._fit(clips, val, experiment.few_shot_config, folder)
                 for epoch, state in states.items():
                     load_trained(folder / f"{epoch}.safetensors", self.model)
                     self.model.eval()
@@ -369,7 +391,7 @@ class Bench:
 
     def _measure_cue(self, features: FeatureSet) -> None:
         """Does the visual cue mean what the sound means? The semantic loss, and finding a clip's sound by its cue."""
-        cues, sounds = clip_cues(self.model, features)
+        cues, sounds = clip_cues(self.model, features, self.scored_at_once)
         config = self.experiment.fit_config
         batches = range(0, len(cues) - config.batch_size + 1, config.batch_size)
         labels = features.labels

@@ -59,7 +59,8 @@ _ALLOWED = {
     "audio_timing": (" or ".join(AUDIO_TIMINGS), lambda value: isinstance(value, str) and value in AUDIO_TIMINGS),
     "quantised": ("false", lambda value: value is False),
 }
-_ASSUMED = {"final_relu": False, "audio_timing": "second", "quantised": False}  # of embeddings that do not say it
+_OWN = {"final_relu": False, "audio_timing": "second", "quantised": False}  # ours, before we said so
+_ASSUMED = _OWN | {"audio_timing": "published"}  # of embeddings from elsewhere, which do not say it
 
 
 @dataclass
@@ -242,7 +243,8 @@ def load_ear(vggish: str | os.PathLike, inputs: Mapping | None, source: str | os
             + ", ".join(f"{name} {_ASSUMED[name]}" for name in unknown if name in _ASSUMED),
             stacklevel=3,
         )
-    inputs = _ASSUMED | {name: value for name, value in inputs.items() if name not in unknown}
+    assumed = {name: _ASSUMED[name] for name in unknown if name in _ASSUMED}
+    inputs = _OWN | {name: value for name, value in inputs.items() if name not in unknown} | assumed
     ear = load_vggish(named_weights(vggish, "vggish"), bool(inputs["final_relu"]))
     if inputs.get("vggish") not in (None, hash_tensors(ear.state_dict())):
         raise ValueError(

@@ -82,7 +82,7 @@ def read_plan(
     Args:
         path: the YAML file.
         grids: names of grids; empty: all.
-        data: settings of `lab.protocols.DiskData` that go before those of the plan's own section `data`.
+        data: settings of `lab.protocols.DiskData` that go before those of the plan and of its variants.
 
     Raises:
         ValueError: the file does not read as a plan, or names something unknown; says where.
@@ -91,7 +91,7 @@ def read_plan(
     plan = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(plan, dict) or not {"variants", "grids"} <= set(plan) <= {"data", "variants", "grids"}:
         raise ValueError(f"{path}: expected two sections, variants and grids, and at most a third, data.")
-    everywhere = {**plan.get("data", {}), **(data or {})}
+    everywhere = plan.get("data", {})
     unknown = sorted(set(grids) - set(plan["grids"]))
     if unknown:
         raise ValueError(f"{path} has no grid {unknown[0]!r}; it has {', '.join(plan['grids'])}.")
@@ -114,7 +114,9 @@ def read_plan(
                 for variant in grid["variants"]:
                     try:
                         settings = with_preset(plan["variants"][variant])
-                        settings["data"] = with_absolute_paths({**everywhere, **settings.get("data", {})})
+                        settings["data"] = with_absolute_paths(
+                            {**everywhere, **settings.get("data", {}), **(data or {})}
+                        )
                         experiment = Experiment(**settings, rotation=rotation, seed=seed)
                     except (TypeError, ValueError) as error:
                         raise ValueError(f"{path}: variant {variant!r}: {error}") from error

@@ -6,6 +6,7 @@ marked by where it comes from: *paper*, *release* (GAVS's public code) or *ours*
 the result is to stand beside; none of them has been measured by us.
 """
 
+import copy
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ def read_preset(name: str, folder: Path = PRESETS) -> dict[str, Any]:
     Raises:
         ValueError: there is no such preset.
     """
-    return {key: value for key, value in _section(name, folder).items() if key != "expected"}
+    return {key: copy.deepcopy(value) for key, value in _section(name, folder).items() if key != "expected"}
 
 
 def with_preset(settings: Mapping[str, Any], folder: Path = PRESETS) -> dict[str, Any]:

@@ -256,6 +256,13 @@ class DiskData:
             raise ValueError('vggish is not set: give the path of its weights, or "mini" to try something out.')
         return load_vggish(named_weights(self.vggish, "vggish"), final_relu)
 
+    def refuse(self, shots: Sequence[int], box_shots: Sequence[int]) -> None:
+        """ValueError, before hours of training, where there is nothing that these shots could be drawn from."""
+        if shots and self.protocol != V3:
+            raise ValueError(f"shots are those of AVS-V3; the protocol is {self.protocol!r}.")
+        if box_shots and not self.vggss:
+            raise ValueError("shots with boxes are those of VGG-SS; give vggss and vggss_root.")
+
     def training(self) -> Sequence:
         return self._clips(self._rows("train"))
 
@@ -299,8 +306,7 @@ class DiskData:
 
     def shots(self, counts: Sequence[int]) -> Pool:
         """V3's few-shot lists, by their place in its 0-shot test, so that scores can be compared clip by clip."""
-        if self.protocol != V3:
-            raise ValueError(f"shots are those of AVS-V3; the protocol is {self.protocol!r}.")
+        self.refuse(counts, ())
         lists = self._lists
         unknown = sorted(set(counts) - set(lists.few_shot_train))
         if unknown:
@@ -323,13 +329,13 @@ class DiskData:
         return {"vggss": list(range(len(labels)))}
 
     def box_shots(self, counts: Sequence[int]) -> Pool:
-        if not self.vggss:
-            raise ValueError("shots with boxes are those of VGG-SS; give vggss and vggss_root.")
-        entries = VGGSS(self.vggss, self.vggss_root).present()
-        drawn = entries.few_shot(counts)
+        self.refuse((), counts)
+        everything = VGGSS(self.vggss, self.vggss_root)
+        entries, drawn = everything.present(), everything.few_shot(counts)  # the shots do not depend on what is here
         place = {name: i for i, name in enumerate(entries.rows["file"])}
-        train = {k: [place[name] for name in chosen.rows["file"]] for k, chosen in drawn.train.items()}
-        test = [place[name] for name in drawn.test.rows["file"]][: self.most or None]
+        here = {k: [name for name in chosen.rows["file"] if name in place] for k, chosen in drawn.train.items()}
+        train = {k: [place[name] for name in names] for k, names in here.items()}
+        test = [place[name] for name in drawn.test.rows["file"] if name in place][: self.most or None]
         return Pool(entries, train, dict.fromkeys(train, test))
 
     @functools.cached_property
@@ -357,7 +363,10 @@ class DiskData:
 def with_absolute_paths(data: Mapping) -> dict:
     """Settings of `DiskData` that mean the same from every folder; "~" is the user's home."""
     absolute = {name: str(Path(data[name]).expanduser().absolute()) for name in _PATHS if data.get(name)}
-    return {**data, **{name: path for name, path in absolute.items() if data[name] not in ("mini", "shipped")}}
+    return {
+        **data,
+        **{name: path for name, path in absolute.items() if data[name] not in ("mini", "shipped", "official")},
+    }
 
 
 def one_sound(labels: Sequence[str]) -> list[int]:

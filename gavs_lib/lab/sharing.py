@@ -20,7 +20,7 @@ from pathlib import Path
 from torch import nn
 
 from gavs_lib._shipped import shipped_weights
-from gavs_lib.lab.extract import load_ear
+from gavs_lib.lab.extract import UNKNOWN, load_ear
 from gavs_lib.lab.shipped import model_for
 from gavs_lib.lab.weights import OWN_FIELDS, load_tensors, load_trained, save_trained, sha256, write_atomically
 from gavs_lib.sam import SAM_SIZES
@@ -112,6 +112,8 @@ def save_pretrained(
             f"the card's seeds are {', '.join(map(str, card.seeds))}, and these weights are of seed {_seed_of(notes)}. "
             "Give the card of their training."
         )
+    if vggish is None and notes["inputs"]["vggish"] == UNKNOWN:
+        raise ValueError("the embeddings do not say which VGGish made them; give its file as vggish.")
     given = {"sam": sam, "vggish": vggish}
     paths = {name: Path(path or shipped_weights(_SHIPPED[name])) for name, path in given.items()}
     foundation = {name: {"file": path.name, "sha256": sha256(path)} for name, path in paths.items()}
@@ -224,6 +226,9 @@ def _read_config(folder: Path) -> dict:
     lacking = {*OWN_FIELDS, "inputs", "foundation"} - set(config if isinstance(config, dict) else ())
     if lacking:
         raise ValueError(f"{path}: says nothing of {', '.join(sorted(lacking))}; expected what save_pretrained wrote.")
+    needed = {"sam": {"file", "sha256", "name"}, "vggish": {"file", "sha256"}}
+    if not all(names <= set(config["foundation"].get(part, ())) for part, names in needed.items()):
+        raise ValueError(f"{path}: does not name its SAM and VGGish; expected what save_pretrained wrote.")
     return config
 
 
