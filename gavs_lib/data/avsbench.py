@@ -230,8 +230,12 @@ def tokens(a_obj: str) -> tuple[str, ...]:
     return tuple(_MISSPELT.get(token, token) for token in a_obj.split("_") if token)
 
 
-def read_rows(path: str | os.PathLike) -> pd.DataFrame:
+def read_rows(path: str | os.PathLike, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
     """Read a CSV of clips as text; empty fields stay empty strings, and a video called "NA" stays "NA".
+
+    Args:
+        path: the CSV.
+        columns: that are expected, for messages.
 
     Raises:
         FileNotFoundError: no such file.
@@ -239,11 +243,11 @@ def read_rows(path: str | os.PathLike) -> pd.DataFrame:
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected a CSV with the columns {', '.join(COLUMNS)}.")
+        raise FileNotFoundError(f"{path}: no such file; expected a CSV with the columns {', '.join(columns)}.")
     try:
         return _as_text(pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"))
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a readable CSV ({error}); expected the columns {', '.join(COLUMNS)}.") from error
+        raise ValueError(f"{path}: not a readable CSV ({error}); expected the columns {', '.join(columns)}.") from error
 
 
 def read_metadata(root: str | os.PathLike) -> pd.DataFrame:

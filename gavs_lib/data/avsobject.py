@@ -90,7 +90,7 @@ class _Part(torch.utils.data.Dataset):
                 f"with {path.name} beside {self.subset}_data/. `python -m gavs_lib.data.check ROOT` says what a folder "
                 "has."
             )
-        table = read_rows(path)
+        table = read_rows(path, ("name", *self.columns))
         missing = [column for column in self.columns if column not in table]
         if missing:
             raise ValueError(f"{path}: column {', '.join(missing)} is missing; found {', '.join(table.columns)}.")

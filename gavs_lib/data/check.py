@@ -214,7 +214,10 @@ def _packed(name: str) -> bool:
 def _check_semantic(root: pathlib.Path, report: Report, look: Callable) -> pd.DataFrame:
     there = [subset for subset in SUBSETS if (root / subset).is_dir()]
     report.found.append(f"AVSBench-semantic ({', '.join(there)}): {root}")
-    dataset = AVSBench.from_rows(root, read_metadata(root))
+    listed = read_metadata(root)
+    if listed.empty:
+        raise ValueError(f"{root / 'metadata.csv'}: lists no clips. Take the file as published.")
+    dataset = AVSBench.from_rows(root, listed)
     table, index = dataset.rows, {}
     if (root / "label2idx.json").is_file():
         try:

@@ -236,9 +236,12 @@ class DiskData:
         if self.lists:
             files |= {str(path.relative_to(self.lists)): path for path in sorted(Path(self.lists).rglob("*.csv"))}
         known = {name: _hash_of(path) if Path(path).is_file() else str(path) for name, path in files.items()}
-        # A published file is known by its published checksum: it need not be fetched to tell experiments apart.
-        official = {"sam_checkpoint": self.sam, "vggish": "vggish"}
-        known |= {name: OFFICIAL[file].sha256 for name, file in official.items() if getattr(self, name) == "official"}
+        # A published file is known by its published checksum, given by name or by path: it need not be fetched to tell
+        # experiments apart.
+        for name, file in {"sam_checkpoint": self.sam, "vggish": "vggish"}.items():
+            published = OFFICIAL[file].sha256 if file in OFFICIAL else ""
+            if known[name] == "official" or (published and known[name].startswith(published)):
+                known[name] = published
         return known | {name: value for name, value in asdict(self).items() if name not in _PATHS}
 
     @property

@@ -33,7 +33,7 @@ _FINGERPRINTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # model 
 _SIZE_DEPENDENT = ("pos_embed", "rel_pos_h", "rel_pos_w")
 
 
-def write_atomically(path: str | os.PathLike, data: bytes) -> None:
+def write_atomically(path: str | os.PathLike, data: bytes | memoryview) -> None:
     """Write a file so that its name always stands for a whole file: the old one or the new one, also after a power cut.
 
     Raises:
