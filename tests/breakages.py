@@ -686,7 +686,7 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
             "moved = {",
         ),
         "own > other + 0.1": ("shuffled = lambda features: features  # the right sound again", "rows, of_clips ="),
-        "gained > 1.5": ("SMALL = FULL  # no small picture", "four = {"),
+        "gained > 3.5": ("SMALL = FULL  # no small picture", "four = {"),
         "by_box[FULL].mean() >": (
             "build = build_sam  # whatever the size asked for\n"
             "build_sam = lambda name, checkpoint, size: build(name, checkpoint, FULL)"

@@ -266,7 +266,7 @@ def test_damage_is_named_by_reader_and_checker(root, capsys, name, damage, error
     printed = capsys.readouterr().out
     assert str(path) in printed and says in printed
     report = check_folder(root, deep=True)
-    assert report.counts.loc[("v1m", "train")].tolist() == [1, 0, 296]
+    assert report.counts.loc[("v1m", "train")].tolist() == [1, 0, 296, "."]
     assert report.counts["whole"].sum() == 3
 
 

@@ -1,6 +1,7 @@
 """What `gavs_lib.data.check` recognises, counts and names; one file's damage is in test_avsbench and test_avsobject."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -90,6 +91,12 @@ def test_all_data_sets_below_a_folder_are_recognised_and_counted(root, capsys):
     printed = capsys.readouterr().out
     assert all(line in printed for line in report.found) and "3452" in printed and "4807" in printed
     assert "Not all are the published lists" in printed and f"{root}: whole" in printed
+
+
+def test_two_copies_of_a_data_set_are_counted_apart(root):
+    shutil.copytree(root / "AVSS", root / "more" / "copy")
+    rows = check_folder(root).counts.loc[("v2", "test")]
+    assert rows["folder"].tolist() == ["AVSS", "more/copy"] and rows["listed"].tolist() == [1, 1]
 
 
 def test_the_published_counts_add_up():

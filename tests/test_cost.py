@@ -51,3 +51,12 @@ def test_a_step_of_gavs_with_vit_b_at_1024_fits_into_the_memory_that_notebook_11
     assert set(recorded.index) == set(OFFICIAL) and (recorded["frames"] == 1).all()
     _, step = cost._memory(OFFICIAL["GAVS, vit_b, 1024"], frames=1)
     assert 100 < step < 1.2 * recorded.loc["GAVS, vit_b, 1024", "mb_step"]
+
+
+def test_what_is_asked_for_is_measured_and_recorded(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cost, "OFFICIAL", {"small": Costed("audio_sam", None, SMALL)})
+    asked = ["--official", "--frames", "3", "--results", str(tmp_path / "cost.csv")]
+    cost.main(asked)
+    table = pd.read_csv(tmp_path / "cost.csv")
+    assert table["frames"].tolist() == [3] and "small" in capsys.readouterr().out
+    assert table["command"].tolist() == [f"python -m gavs_lib.lab.cost {' '.join(asked)}"]

@@ -118,15 +118,7 @@ class AVSBench(torch.utils.data.Dataset):
                 f"it has {', '.join(there) or 'no rows at all'}."
             )
         if uids is not None:
-            wanted = list(uids)
-            unknown = sorted(set(wanted) - set(rows["uid"]))
-            if unknown:
-                raise ValueError(
-                    f"{len(unknown)} of the uids asked for are not in {' + '.join(subsets)} {split}, "
-                    f"such as {unknown[0]!r}. "
-                    "Use AVSBench.from_rows for clips of several splits."
-                )
-            rows = rows.set_index("uid", drop=False).loc[wanted]
+            rows = select(rows, uids, f"{' + '.join(subsets)} {split}")
         self._set(root, rows, semantic)
 
     @classmethod
@@ -275,7 +267,7 @@ def read_metadata(root: str | os.PathLike) -> pd.DataFrame:
     for row in table[["label", "uid"]].itertuples():
         if row.label not in SUBSETS:
             raise ValueError(f"{path}: clip {row.uid!r} has label {row.label!r}; expected {', '.join(SUBSETS)}.")
-        if row.uid in ("", ".", "..") or any(mark in row.uid for mark in "/\\:\0"):
+        if not is_plain_name(row.uid):
             raise ValueError(
                 f"{path}: uid {row.uid!r} is no plain folder name; it could lead out of the data. Correct the row."
             )
@@ -286,6 +278,29 @@ def read_metadata(root: str | os.PathLike) -> pd.DataFrame:
     once = (table["label"] == "v1s") & (table["split"] == "train")
     table["labelled"] = np.where(once, 1, table["label"].map(SUBSETS))
     return table
+
+
+def select(rows: pd.DataFrame, uids: Iterable[str], where: str) -> pd.DataFrame:
+    """The rows of some clips, in the order asked for.
+
+    Args:
+        rows: with a column uid.
+        uids: which clips.
+        where: what `rows` are, for the message.
+
+    Raises:
+        ValueError: a clip is not among the rows.
+    """
+    wanted = list(uids)
+    unknown = sorted(set(wanted) - set(rows["uid"]))
+    if unknown:
+        raise ValueError(f"{len(unknown)} of the uids asked for are not in {where}, such as {unknown[0]!r}.")
+    return rows.set_index("uid", drop=False).loc[wanted]
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether this can be the name of one file or folder, on every system; other names could lead out of the data."""
+    return isinstance(name, str) and name not in ("", ".", "..") and not any(mark in name for mark in "/\\:\0")
 
 
 def frame_paths(folder: pathlib.Path, count: int) -> list[pathlib.Path]:

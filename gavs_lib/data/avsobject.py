@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 import torch
 
-from gavs_lib.data.avsbench import Clip, ClipFiles, key_of_files, read_files, read_rows
+from gavs_lib.data.avsbench import Clip, ClipFiles, is_plain_name, key_of_files, read_files, read_rows, select
 
 SPLITS = ("train", "val", "test")
 SECONDS = 5  # of every clip, and frames
@@ -50,14 +50,7 @@ class _Part(torch.utils.data.Dataset):
         if rows.empty:
             raise ValueError(f"{path}: no row of split {' or '.join(splits)}. Take the file as published.")
         if uids is not None:
-            wanted = list(uids)
-            unknown = sorted(set(wanted) - set(rows["uid"]))
-            if unknown:
-                raise ValueError(
-                    f"{len(unknown)} of the uids asked for are not in {self.subset} {' or '.join(splits)}, such as "
-                    f"{unknown[0]!r}."
-                )
-            rows = rows.set_index("uid", drop=False).loc[wanted]
+            rows = select(rows, uids, f"{self.subset} {' or '.join(splits)}")
         self.rows = rows.reset_index(drop=True)
 
     def __len__(self) -> int:
@@ -97,7 +90,7 @@ class _Part(torch.utils.data.Dataset):
         table = table.assign(uid=table.iloc[:, 0], label=self.subset)  # every public reader takes column 0 for the name
         for column in ("uid", *self.columns):
             for name in table[column]:
-                if name in ("", ".", "..") or any(mark in name for mark in "/\\:\0"):
+                if not is_plain_name(name):
                     raise ValueError(
                         f"{path}: {column} {name!r} is no plain folder name; it could lead out of the data. "
                         "Correct the row."

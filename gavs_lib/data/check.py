@@ -76,8 +76,8 @@ class Report:
 
     Attributes:
         found: the data sets that were recognised, and where.
-        counts: clips by part and split: listed, whole on disk, and in the published list (missing where there is none).
-            Of AVS-V3, which is lists alone, all are whole.
+        counts: clips by part and split: listed, whole on disk, in the published list (missing where there is none), and
+            the folder below the root, which tells several copies apart. Of AVS-V3, which is lists alone, all are whole.
         missing, unreadable, mismatched: one message for each file (or folder, or list) that is not there, that cannot
             be read, or that is of another size than the rest of its clip.
         remarks: what is odd but hinders nothing.
@@ -124,22 +124,25 @@ def check_folder(root: str | os.PathLike, progress: bool = False, deep: bool = F
     for name, folder in places:
         try:
             if name == "AVSBench-semantic":
-                counts.append(_check_semantic(folder, report, look))
+                found = _check_semantic(folder, report, look)
             elif name in _OBJECT:
-                counts.append(_check_object(_OBJECT[name], folder, report, look))
+                found = _check_object(_OBJECT[name], folder, report, look)
             elif name == "AVS-V3":
                 beside = [other for kind, other in places if kind == "AVSBench-semantic"]
-                counts.append(_check_v3(folder, [folder, *beside], report))
+                found = _check_v3(folder, [folder, *beside], report)
             else:
-                counts.append(_check_vggss(folder, report, look))
+                found = _check_vggss(folder, report, look)
+            counts.append(found.assign(folder=folder.relative_to(root).as_posix()))
         except FileNotFoundError as error:
             report.missing.append(str(error))
         except ValueError as error:
             report.unreadable.append(str(error))
     if counts:
         table = pd.concat(counts)
-        report.counts = table.groupby(["label", "split"])["whole"].agg(listed="size", whole="sum")
-        report.counts["published"] = pd.array([PUBLISHED.get(place) for place in report.counts.index], dtype="Int64")
+        table = table.groupby(["label", "split", "folder"])["whole"].agg(listed="size", whole="sum")
+        report.counts = table.reset_index("folder").assign(
+            published=lambda each: pd.array([PUBLISHED.get(place) for place in each.index], dtype="Int64")
+        )[["listed", "whole", "published", "folder"]]
     return report
 
 

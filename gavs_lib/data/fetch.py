@@ -3,7 +3,8 @@
 A `Remote` says where a file lies, how long it is, its checksum and its licence; `fetch` brings it into a folder, once.
 What arrives is compared with size and checksum before it gets its name, so a file that has its name is the right one.
 A download that breaks off goes on where it stopped, even on another day, unless the file was changed at its source
-meanwhile (HTTP's Range and If-Range).
+meanwhile (HTTP's Range and If-Range). With a checksum it goes on at another address as well: bytes that do not fit
+together are found out by it, and fetched once more from the start.
 
 Environment variables:
 
@@ -38,7 +39,6 @@ _TIMEOUTS = (10.0, 30.0)  # seconds: until a server answers, and without a byte 
 _ATTEMPTS = 5  # that get no further, before an address is given up
 _PAUSE = 1.0  # seconds after the first of them; doubled each time
 _BLOCK = 1 << 14  # bytes; an interruption loses less than this
-_LABELS = {"sha256": "SHA-256", "md5": "MD5"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,6 @@ class Remote:
         urls: addresses, the best one first.
         size: bytes, where known.
         sha256: hexadecimal, or the beginning of it where the publisher names no more.
-        md5: where the publisher gives no SHA-256.
         licence: what its publisher allows, in a few words.
 
     Raises:
@@ -61,7 +60,6 @@ class Remote:
     urls: tuple[str, ...]
     size: int | None = None
     sha256: str | None = None
-    md5: str | None = None
     licence: str = ""
 
     def __post_init__(self) -> None:
@@ -70,15 +68,9 @@ class Remote:
 
     def __str__(self) -> str:
         size = "of unknown size" if self.size is None else f"{self.size:,} bytes"
-        algorithm, expected = self.checksum
-        begins = " begins with" if algorithm == "sha256" and len(expected) < 64 else ""
-        checksum = f"{_LABELS[algorithm]}{begins} {expected}" if expected else "no checksum published"
+        begins = " begins with" if self.sha256 and len(self.sha256) < 64 else ""
+        checksum = f"SHA-256{begins} {self.sha256}" if self.sha256 else "no checksum published"
         return f"{self.name} ({size}, {checksum})"
-
-    @property
-    def checksum(self) -> tuple[str, str]:
-        """Name of the algorithm as `hashlib` has it, and the (beginning of the) digest; "" where none is published."""
-        return ("md5", self.md5) if self.md5 and not self.sha256 else ("sha256", self.sha256 or "")
 
 
 def cache_folder() -> Path:
@@ -214,12 +206,15 @@ def _receive(remote: Remote, url: str, part: Path, progress: bool) -> bool:
     have, version = 0, ""
     if part.is_file() and source.is_file():
         known, _, version = source.read_text().partition("\n")
-        have = part.stat().st_size if known == url and version else 0
+        version = version if known == url else ""
+        have = part.stat().st_size if version or remote.sha256 else 0
     if have and have == remote.size:
         return True  # stopped after the last byte
     headers = {"Accept-Encoding": "identity"}  # the file's own bytes
     if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": version}
+        headers["Range"] = f"bytes={have}-"
+    if have and version:
+        headers["If-Range"] = version
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUTS) as response:
         code, status = response.status_code, f"HTTP {response.status_code} {response.reason}"
         place = re.fullmatch(rf"bytes {have}-\d+/(\d+)", response.headers.get("Content-Range", ""))
@@ -275,7 +270,7 @@ def _append(response: requests.Response, part: Path, total: int | None, progress
 
 
 def _version(response: requests.Response) -> str:
-    """What tells this version of the file from another; "" where the server says nothing: then nothing is continued."""
+    """What tells this version of the file from another; "" where the server says nothing."""
     etag = response.headers.get("ETag", "")
     weak = etag.startswith("W/")  # does not promise equal bytes
     return etag if etag and not weak else response.headers.get("Last-Modified", "")
@@ -286,19 +281,15 @@ def _difference(path: Path, remote: Remote) -> str:
     size = path.stat().st_size
     if remote.size is not None and size != remote.size:
         return f"has {size:,} bytes"
-    algorithm, expected = remote.checksum
-    if not expected:
+    if not remote.sha256:
         return ""
-    digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return "" if digest.hexdigest().startswith(expected.lower()) else f"has {_LABELS[algorithm]} {digest.hexdigest()}"
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return "" if digest.startswith(remote.sha256.lower()) else f"has SHA-256 {digest}"
 
 
 def _by_hand(remote: Remote, path: Path) -> str:
-    algorithm, expected = remote.checksum
-    check = f" To check it: `{algorithm}sum {path}` prints a line that begins with {expected}." if expected else ""
+    check = f" To check it: `sha256sum {path}` prints a line that begins with {remote.sha256}." if remote.sha256 else ""
     return (
         f"To get it by hand: download {' or '.join(remote.urls)} on any machine and put it at {path}, or let the "
         f"environment variable GAVS_CACHE name the folder where you have it. It is {remote}.{check}"
@@ -329,7 +320,7 @@ def _alone(path: Path, progress: bool) -> Iterator[None]:
 
 def _state(path: Path, remote: Remote) -> str:
     stat = path.stat()
-    return f"{stat.st_size} {stat.st_mtime_ns} {remote.checksum}"
+    return f"{stat.st_size} {stat.st_mtime_ns} {remote.sha256}"
 
 
 def _remember(path: Path, remote: Remote) -> None:

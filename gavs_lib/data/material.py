@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from gavs_lib.data.avsbench import UNSEEABLE, open_image, read_audio
+from gavs_lib.data.avsbench import UNSEEABLE, is_plain_name, open_image, read_audio
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
@@ -134,7 +134,7 @@ def class_name(label: str) -> str:
     Raises:
         ValueError: the name could lead out of a folder, has no letter or digit, or means something else to AVSBench.
     """
-    if any(mark in label for mark in "/\\:\0") or label.strip().startswith("."):
+    if not is_plain_name(label) or label.strip().startswith("."):
         raise ValueError(f"class {label!r} is no plain name; it could lead out of the folder. Rename it.")
     text = unicodedata.normalize("NFKC", label).casefold()
     name = "-".join("".join(c if c.isalnum() else " " for c in text).split())

@@ -48,6 +48,7 @@ import soundfile
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from gavs_lib.data.avsbench import is_plain_name
 from gavs_lib.data.compose import SPLITS, SUBSET_OF, Composed, compose_clips
 from gavs_lib.data.fetch import Remote, cache_folder, fetch
 from gavs_lib.data.material import LabelledPicture, LabelledSound
@@ -337,7 +338,7 @@ def _require(wanted: set[str], found: set[str], lack: str) -> None:
 
 def _require_files(files: _Files, folder: str, names: list[str], where: str) -> None:
     for name in names:
-        if not isinstance(name, str) or name in ("", ".", "..") or any(mark in name for mark in "/\\:\0"):
+        if not is_plain_name(name):
             raise ValueError(f"{where} names the file {name!r}; expected a plain name. It could lead out of the data.")
     absent = [name for name in names if folder + name not in files]
     if absent:

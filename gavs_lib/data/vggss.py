@@ -41,7 +41,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from gavs_lib.data.avsbench import Clip, read_audio, read_frame
+from gavs_lib.data.avsbench import Clip, is_plain_name, read_audio, read_frame
 from gavs_lib.data.media import read_clip
 from gavs_lib.data.shots import SHOTS, draw_shots
 from gavs_lib.metrics import Localization, boxes_to_mask, localization_iou, summarize_iou
@@ -268,7 +268,7 @@ def _read_annotations(path: pathlib.Path) -> pd.DataFrame:
         if not isinstance(entry, dict) or not {"file", "class", "bbox"} <= set(entry):
             raise ValueError(f"{path}: entry {number} is {str(entry)[:80]}; expected one with file, class and bbox.")
         name, boxes = entry["file"], entry["bbox"]
-        if not isinstance(name, str) or name in ("", ".", "..") or any(mark in name for mark in "/\\:\0"):
+        if not is_plain_name(name):
             raise ValueError(
                 f"{path}: file {name!r} is no plain name; it could lead out of the data. Correct entry {number}."
             )

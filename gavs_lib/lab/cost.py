@@ -9,7 +9,6 @@ are to be compared within one table and never between two. Memory is measured in
 
 import argparse
 import multiprocessing
-import statistics
 import sys
 import time
 from collections.abc import Mapping
@@ -81,7 +80,7 @@ def measure_cost(models: Mapping[str, Costed], frames: int = 8, rounds: int = 5,
     Args:
         models: name -> what to build.
         frames: that go through together.
-        rounds: measured, after one that warms up.
+        rounds: measured, after one that warms up; the fastest counts, as others on the machine only make it slower.
         memory: measure memory as well, which starts a process a model.
 
     Returns:
@@ -97,11 +96,12 @@ def measure_cost(models: Mapping[str, Costed], frames: int = 8, rounds: int = 5,
             taken[name]["use"].append(_use(model, *given))
             taken[name]["step"].append(_step(model, *given))
     rows = []
+    trained = {name: model.trainable_summary().trained for name, model in built.items()}
+    del built, model  # memory is measured in processes of their own, which may need all there is
     for name, each in models.items():
-        row = {"name": name, "kind": each.kind, "image_size": each.image_size}
-        row["trained"] = built[name].trainable_summary().trained
+        row = {"name": name, "kind": each.kind, "image_size": each.image_size, "trained": trained[name]}
         for what, seconds in taken[name].items():
-            row[f"ms_{'frame' if what == 'use' else what}"] = 1e3 * statistics.median(seconds[1:]) / frames
+            row[f"ms_{'frame' if what == 'use' else what}"] = 1e3 * min(seconds[1:]) / frames
         row["mb_use"], row["mb_step"] = _memory(each, frames) if memory else (float("nan"), float("nan"))
         rows.append(row | {"frames": frames, "threads": torch.get_num_threads()})
     return pd.DataFrame(rows)
@@ -170,14 +170,12 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m gavs_lib.lab.cost", description=main.__doc__)
     parser.add_argument("--official", action="store_true", help="vit_b at 224 to 1024 pixels, one frame: minutes")
     parser.add_argument("--results", type=Path, help="default: cost.csv or official_cost.csv in data/results")
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--frames", type=int, help="that go through together (default: 8; of official SAMs, 1)")
+    parser.add_argument("--rounds", type=int, help="that are measured (default: 9; of official SAMs, 1)")
     asked = parser.parse_args(argv)
-    command = "python -m gavs_lib.lab.cost"
-    if asked.official:
-        table, command = measure_cost(OFFICIAL, frames=1, rounds=1), f"{command} --official"
-    else:
-        table = measure_cost(FAMILY, asked.frames, asked.rounds)
+    models, frames, rounds = (OFFICIAL, 1, 1) if asked.official else (FAMILY, 8, 9)
+    table = measure_cost(models, asked.frames or frames, asked.rounds or rounds)
+    command = " ".join(["python -m gavs_lib.lab.cost", *(sys.argv[1:] if argv is None else argv)])
     results = asked.results or Path("data/results", "official_cost.csv" if asked.official else "cost.csv")
     notes = {"world": fingerprint(), "torch": torch.__version__, "command": command}
     write_atomically(results, table.round(2).assign(**notes).to_csv(index=False).encode())
