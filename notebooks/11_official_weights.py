@@ -97,7 +97,7 @@ from gavs_lib.data.public import terms, to_fetch
 
 # %%
 from gavs_lib.lab.cost import Costed, measure_cost
-from gavs_lib.lab.estimate import count_operations, training_hours
+from gavs_lib.lab.estimate import count_operations, measure_speed, training_hours
 from gavs_lib.lab.evaluate import interval
 from gavs_lib.lab.experiment import Bench, Experiment
 from gavs_lib.lab.official import OFFICIAL, named_weights, official_weights
@@ -268,7 +268,7 @@ plots.pictures(
 
 # %% [markdown]
 # ## 5. What it will take
-# Four figures, before anything is trained. How many bytes will the cache hold? (A frame of ViT-B at 1024 pixels takes 12.6 MB in float32. What does not fit into `cache_budget` is computed again in each step.) How much memory does a training step take? How many operations is all of it? And how many hours on which GPU?
+# Before anything is trained: how many bytes will the cache hold? (A frame of ViT-B at 1024 pixels takes 12.6 MB in float32. What does not fit into `cache_budget` is computed again in each step.) How much memory does a training step take? How many operations is all of it? And how many hours, here and on which GPU?
 
 # %%
 run = output / f"run-{experiment.key[:8]}"  # other settings, another folder
@@ -292,7 +292,7 @@ print(f"cache: {cache_bytes / 1e9:.2f} GB, budget {cache_budget / 1e9:.0f} GB; "
 print(f"what trains takes {state:.2f} GB of memory before any picture, and {state * 0.75:.2f} GB in a checkpoint")
 
 # %% [markdown]
-# Operations are counted, on tensors without memory. What share of its peak a GPU reaches is an assumption: 12 to 23 %, as others reached with this encoder (`gavs_lib.lab.estimate`). So these hours are **an estimate, not a measurement**; nobody has run this course's code on these four GPUs yet. Not in it: tests, k-shot trainings, what is trained on first (`start`), and a disk that is slower than the GPU.
+# Operations are counted, on tensors without memory. For *this machine* a training step is measured, of as many frames as will go through together, and its speed carried over to the whole training. What share of its peak another GPU reaches is an assumption: 12 to 23 %, as others reached with this encoder (`gavs_lib.lab.estimate`). So the hours of the four GPUs are **an estimate, not a measurement**; nobody has run this course's code on them yet. Not in it: tests, k-shot trainings, what is trained on first (`start`), and a disk that is slower than the GPU.
 
 # %%
 side = bench.model.sam.image_encoder.img_size
@@ -300,7 +300,11 @@ operations = count_operations(model, experiment.model_config, settings["sam"], s
 print(f"a frame: {operations.prefix / 1e9:.3g} GFLOP before the tuned blocks, {operations.step / 1e9:.3g} for a step")
 assert 0 < operations.use < operations.step < 4 * operations.use, "a step is the way there, the way back and no more"
 counts = frames["train"] + frames["val"], taught, frames["val"], epochs, epochs / plan.val_every, cached
-hours = {f"this page: {model} on {settings['sam']}, {side} pixels": training_hours(operations, *counts)}
+together = max(1, round(plan.batch_size / plan.accumulate * taught / len(clips["train"])))  # frames
+speed = measure_speed(bench.model, operations, together, plan.precision)
+forecast = training_hours(operations, *counts, here=speed)
+hours = {f"this page: {model} on {settings['sam']}, {side} pixels": forecast}
+print(f"a step of {together} frames: {speed / 1e9:.3g} GFLOP a second; a training of {forecast.iloc[-1, 1]:.2g} hours")
 
 # %% [markdown]
 # A rehearsal takes seconds on any GPU, so it is replaced in the picture by two trainings that are worth one: GAVS on V1S as in the paper (1024 pixels, 3452 training clips of which one frame counts, 740 to validate, 60 epochs; the cache would take 217 GB, so nothing is kept), and on COCO x ESC-50 (512 pixels, about 770 clips, 20 epochs).
@@ -314,12 +318,13 @@ if not data_root:
 
 # %% tags=["report"]
 bars = pd.concat(table.assign(group=name) for name, table in hours.items()).rename(columns={"gpu": "name"})
+display(bars.set_index(["group", "name"]).round(2))
 bars = bars.rename(columns={"hours_least": "low", "hours_most": "high"}).assign(decided=False)
 bars = bars.assign(value=(bars["low"] * bars["high"]) ** 0.5)
 plots.estimates(bars, "How long a training takes", "hours, estimated")
 
 # %% [markdown]
-# And here? One frame through this model, on this machine's CPU, and the memory that it takes; below it, what ViT-B takes (measured on another machine of two cores, `python -m gavs_lib.lab.cost --official`; times differ from machine to machine, memory hardly). A step of GAVS at 1024 pixels fits into a laptop's memory: slow, but it can be tried. On a GPU, count the same for each frame of a batch; `accumulate` in `training` splits a batch, and `checkpointing` keeps less of each frame, for about 1.4 times the time.
+# And the memory? One frame through this model, on this machine's CPU, and the memory that it takes; below it, what ViT-B takes (measured on another machine of two cores, `python -m gavs_lib.lab.cost --official`; times differ from machine to machine, memory hardly). A step of GAVS at 1024 pixels fits into a laptop's memory: slow, but it can be tried. On a GPU, count the same for each frame of a batch; `accumulate` in `training` splits a batch, and `checkpointing` keeps less of each frame, for about 1.4 times the time.
 
 # %%
 columns = ["name", "ms_frame", "ms_step", "mb_use", "mb_step"]
@@ -339,7 +344,7 @@ bench.train()
 seconds = time.perf_counter() - begun
 if device == "cuda":
     print(f"largest memory on the GPU: {torch.cuda.max_memory_allocated() / 1e9:.1f} GB")
-print(f"features and training: {seconds:.0f} s")
+print(f"features and training: {seconds:.0f} s; foreseen were {3600 * forecast.iloc[-1, 1]:.0f} s")
 
 # %% tags=["report"]
 lines = (run / "zero-shot" / "log.jsonl").read_text().splitlines()

@@ -1,9 +1,11 @@
 """Operations, counted, against a sum by hand; hours, by hand."""
 
 import pytest
+import torch
 
 from gavs_lib import GAVSConfig
-from gavs_lib.lab.estimate import GPUS, SHARE, Operations, count_operations, training_hours
+from gavs_lib.lab.estimate import GPUS, SHARE, Operations, count_operations, measure_speed, training_hours
+from gavs_lib.lab.shipped import MODELS, build_model
 from gavs_lib.sam import SAM_SIZES
 
 
@@ -54,3 +56,23 @@ def test_hours_by_hand():
     again = training_hours(operations, **given, cached=False).set_index("gpu")
     grown = (cached - 100 * 2e12 + 600 * 2e12) / cached
     assert again.loc["A100", "hours_most"] == pytest.approx(grown * table.loc["A100", "hours_most"])
+    here = training_hours(operations, **given, cached=True, here=1e12).set_index("gpu")
+    assert here.drop("this machine").equals(table) and list(here.index)[-1] == "this machine"
+    assert here.loc["this machine"].tolist() == pytest.approx([cached / 1e12 / 3600] * 2)
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_a_measured_step_gives_a_speed_and_changes_nothing(kind):
+    model = build_model(kind, None, 64).eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    operations = count_operations(kind, None, "mini", 64)
+    assert 1e7 < measure_speed(model, operations, 2, rounds=1) < 1e14
+    assert not model.training and all(each.grad is None for each in model.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_speed_is_operations_over_the_fastest_step(monkeypatch):
+    model = build_model("audio_sam", None, 64)
+    clock = iter([0.0, 50.0, 100.0, 104.0, 200.0, 202.0, 300.0, 303.0])  # steps of 50 (to warm up), 4, 2 and 3 s
+    monkeypatch.setattr("gavs_lib.lab.estimate.time.perf_counter", lambda: next(clock))
+    assert measure_speed(model, Operations(prefix=1, use=1, step=10), frames=3) == 15

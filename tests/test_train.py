@@ -472,9 +472,9 @@ def test_the_precision_of_a_device_is_one_it_does_not_emulate(monkeypatch, nativ
     # PyTorch calls bf16 supported on a T4 as well, where it is emulated.
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
     monkeypatch.setattr(train, "Accelerator", lambda mixed_precision, **_: mixed_precision)
-    assert train._accelerator(torch.device("cuda"), "auto") == chosen
-    assert train._accelerator(torch.device("cpu"), "auto") == "no"
-    assert train._accelerator(torch.device("cuda"), "no") == "no"
+    assert train.accelerator_for(torch.device("cuda"), "auto") == chosen
+    assert train.accelerator_for(torch.device("cpu"), "auto") == "no"
+    assert train.accelerator_for(torch.device("cuda"), "no") == "no"
 
 
 def test_fp16_is_refused_on_a_cpu(tmp_path):

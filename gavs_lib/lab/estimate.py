@@ -1,21 +1,26 @@
-"""How long a training takes on which GPU, before anybody has one: an estimate, to be replaced by what is measured.
+"""How long a training takes: on GPUs that nobody has yet an estimate, on this machine from a step that is measured.
 
 Two things go into it. The operations of a step are counted, not estimated: torch's counter follows every matrix product
 and convolution of the model, on tensors without memory, so that a ViT-H at 1024 pixels is counted in seconds on a
 laptop. What share of its printed peak a GPU reaches is the uncertain part. Segment-anything-fast prints pictures a
 second of ViT-B at 1024 pixels on an A100: 39.8 in bf16 alone is 12 % of the peak, 73.2 with fused attention as well
-is 23 %. These two are the limits given here, for all four GPUs; reading data from a slow disk comes on top.
+is 23 %. These two are the limits given here, for all four GPUs; reading data from a slow disk comes on top. On the
+machine at hand nothing need be assumed: `measure_speed` takes the time of a step, and divides.
 """
 
+import time
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from gavs_lib.gavs import GAVSConfig
 from gavs_lib.lab.shipped import MODELS
+from gavs_lib.lab.train import accelerator_for
+from gavs_lib.losses import segmentation_loss
 from gavs_lib.sam import build_sam
 from gavs_lib.save import SAVEConfig
 
@@ -70,8 +75,48 @@ def count_operations(
     return Operations(**counted)
 
 
+def measure_speed(
+    model: nn.Module, operations: Operations, frames: int = 1, precision: str = "auto", rounds: int = 3
+) -> float:
+    """Operations a second that a training step reaches here; the model stays as it is.
+
+    Args:
+        model: on its device.
+        operations: of `count_operations` for this model.
+        frames: that go through together; they must fit into the device's memory.
+        precision: as in `lab.train.FitConfig`.
+        rounds: steps that are measured, after one that warms up; the fastest counts.
+    """
+    anchor, training = next(model.parameters()), model.training
+    side, audio_dim = model.sam.image_encoder.img_size, model.config.audio_dim
+    images, audio = anchor.new_full((frames, 1, 3, side, side), 128.0), anchor.new_zeros(frames, 1, audio_dim)
+    autocast = accelerator_for(anchor.device, precision).autocast
+    model.train()
+    taken = []
+    with torch.no_grad(), autocast():
+        prefix = model.encode_prefix(images)
+    for _ in range(rounds + 1):
+        begun = time.perf_counter()
+        with autocast():
+            logits = model(None, audio, prefix=prefix).mask_logits
+        segmentation_loss(logits, torch.zeros_like(logits)).backward()
+        if anchor.device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - begun)
+        model.zero_grad(set_to_none=True)
+    model.train(training)
+    return frames * operations.step / min(taken[1:])
+
+
 def training_hours(
-    operations: Operations, frames: int, taught: int, validated: int, epochs: int, validations: int, cached: bool
+    operations: Operations,
+    frames: int,
+    taught: int,
+    validated: int,
+    epochs: float,
+    validations: float,
+    cached: bool,
+    here: float | None = None,
 ) -> pd.DataFrame:
     """Hours of a training on each GPU, least and most.
 
@@ -82,12 +127,15 @@ def training_hours(
         validated: frames of one validation.
         epochs, validations: how often.
         cached: the prefix is computed once; otherwise with every frame that passes.
+        here: of `measure_speed`; None: this machine has no row.
 
     Returns:
-        A row a GPU: gpu, hours_least, hours_most.
+        A row a GPU: gpu, hours_least, hours_most; the last one, if asked for, is "this machine" with equal hours.
     """
     passes = epochs * taught + validations * validated
     total = (frames if cached else passes) * operations.prefix
     total += epochs * taught * operations.step + validations * validated * operations.use
     hours = {name: [total / (peak * share) / 3600 for share in reversed(SHARE)] for name, peak in GPUS.items()}
+    if here is not None:
+        hours["this machine"] = [total / here / 3600] * 2
     return pd.DataFrame([(name, *each) for name, each in hours.items()], columns=["gpu", "hours_least", "hours_most"])

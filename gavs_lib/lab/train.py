@@ -327,7 +327,7 @@ class _Run:
         self.folder = folder
         self.resume = resume
         self.identity = _identity(model, train_set, val_set, config)
-        self.accelerator = _accelerator(next(model.parameters()).device, config.precision)
+        self.accelerator = accelerator_for(next(model.parameters()).device, config.precision)
         self.main = self.accelerator.is_main_process
         self.progress = progress and self.main
 
@@ -704,7 +704,16 @@ def _pad_time(tensor: Tensor, length: int) -> Tensor:
     return torch.cat([tensor, padding]) if len(padding) else tensor
 
 
-def _accelerator(device: torch.device, precision: str) -> Accelerator:
+def accelerator_for(device: torch.device, precision: str) -> Accelerator:
+    """What places batches and chooses number formats.
+
+    Args:
+        device: of the model, where this is the only process; several take theirs from `accelerate launch`.
+        precision: as in `FitConfig`.
+
+    Raises:
+        ValueError: "fp16" on a CPU.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         asked_for_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
         cpu = asked_for_cpu or not torch.cuda.is_available()
