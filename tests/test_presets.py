@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -160,6 +161,7 @@ def test_a_dry_run_with_vit_b_at_224_trains_a_step_and_tests(name, root, tmp_pat
     rows = bench.table().set_index(["part", "figure"])["value"]
     part = DiskData.unseen if data["protocol"] == "v3" else "v1m test"
     assert 0 <= rows[part, "mIoU"] <= 1 and rows["training", "trained values"] > 0
+    shutil.rmtree(tmp_path / "work")  # pytest keeps its folders, and all presets together would leave 30 GB
 
 
 # ---------------------------------------------------------------------------------------------- bad input
