@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
 import yaml
+from papermill import inspect_notebook
 
 from gavs_lib.lab import grid
 from gavs_lib.lab.experiment import Experiment
@@ -123,6 +125,17 @@ def test_rows_hold_scores_by_clip_and_read_back(plan, tmp_path):
     assert row["scores"][0] == 0.5 and row["scores"].shape == (2,) and row["value"] == pytest.approx(0.7)
 
 
+def test_a_row_says_what_trains_it_again(plan, tmp_path):
+    results, notebook = tmp_path / "grid.csv", quick_notebook(tmp_path)
+    run_grid(read_plan(plan, ["second"])[:1], results, tmp_path / "work", notebook=notebook)
+    command = pd.read_csv(results)["command"].unique().tolist()
+    variant = read_plan(plan, ["second"])[0].variant
+    assert command == [f"python -m gavs_lib.lab.grid --plan {plan.name} --variants {shlex.quote(variant)}"]
+    assert {unit.command for unit in read_plan() if unit.variant == "5c AV"} == {
+        "python -m gavs_lib.lab.grid --variants '5c AV'"
+    }
+
+
 def test_the_cores_are_divided_among_the_jobs(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(grid.os, "cpu_count", lambda: 8)
     results, notebook = tmp_path / "grid.csv", quick_notebook(tmp_path)
@@ -141,10 +154,15 @@ def test_verifying_sets_what_a_new_training_scores_beside_what_is_recorded(plan,
     both = verify(unit, results).set_index("figure")
     assert both.loc["mIoU", "recorded"] == pytest.approx(0.95) and both.loc["mIoU", "again"] == pytest.approx(0.7)
     assert both.loc["mIoU", "difference"] == pytest.approx(0.25)
-    assert main(["second", "--plan", str(plan), "--results", str(results), "--verify"]) == 1
+    verifying = ["second", "--plan", str(plan), "--results", str(results), "--verify"]
+    assert main(verifying) == 1
+    other_seed = table.assign(seed=5)
+    other_seed.loc[other_seed["figure"] == "mIoU", "value"] -= 0.2
+    pd.concat([table, other_seed]).to_csv(results, index=False)
+    assert main(verifying) == 0, "0.25 is within twice what two recorded seeds differ by"
     table.loc[table["figure"] == "mIoU", "value"] -= 0.25
     table.to_csv(results, index=False)
-    assert main(["second", "--plan", str(plan), "--results", str(results), "--verify"]) == 0
+    assert main(verifying) == 0
 
 
 def test_two_writers_keep_each_others_rows(plan, tmp_path):
@@ -231,6 +249,22 @@ def test_a_plan_for_a_data_set_on_disk_says_where_it_lies_once_and_the_command_l
     told = capsys.readouterr().err
     assert "would push the toy shop's rows" in told
     assert "no setting 'rot'" in told and "expected NAME=VALUE, such as root=AVSBench, not 'AVSBench'" in told
+
+
+@pytest.mark.parametrize("name", ["avsbench.yaml", "save.yaml"])
+def test_the_commands_above_a_plan_name_variants_and_parameters_that_there_are(name):
+    plan = PLAN.parent / name
+    variants, roles = (set(yaml.safe_load(path.read_text())["variants"]) for path in (plan, PLAN))
+    commands = [line[1:].strip() for line in plan.read_text().splitlines() if line.startswith("#   make run")]
+    assert commands
+    for command in commands:
+        _, _, notebook, passed = shlex.split(command)
+        words = shlex.split(passed.removeprefix("ARGS="))
+        given = {words[i + 1]: yaml.safe_load(words[i + 2]) for i, word in enumerate(words) if word == "-p"}
+        source = next(PLAN.parents[1].glob(f"{notebook.removeprefix('NOTEBOOK=')}_*.ipynb"))
+        assert set(given) <= set(inspect_notebook(str(source))), command
+        aliases = given.get("aliases", {})
+        assert set(aliases) <= roles and set(aliases.values()) <= variants, command
 
 
 def test_a_word_for_weights_is_no_path_in_a_plan():

@@ -4,7 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gavs_lib.lab.statistics import compare, on_shared_clips, paired, scores_of, select, side_by_side, spread
+from gavs_lib.lab.statistics import (
+    compare,
+    on_shared_clips,
+    paired,
+    read_results,
+    scores_of,
+    select,
+    side_by_side,
+    spread,
+)
 
 
 def rows(units, **columns):
@@ -48,8 +57,25 @@ def test_the_interval_is_that_of_a_slow_bootstrap_over_rotations_seeds_and_clips
             clips = rng.integers(20, size=20)
             repetition += [difference[r, s][clips].mean() for s in rng.integers(2, size=2)]
         means.append(np.mean(repetition))
-    low, high = np.quantile(means, [0.025, 0.975])
+    low, high = found.mean + np.sqrt(3 / 2) * (np.quantile(means, [0.025, 0.975]) - found.mean)  # three rotations
     assert found.low == pytest.approx(low, abs=0.02) and found.high == pytest.approx(high, abs=0.02)
+
+
+def test_clips_that_all_rotations_share_are_drawn_for_all_of_them_at_once():
+    rng = np.random.default_rng(4)
+    same = rng.normal(0, 0.3, 20)  # what a clip is worth in every rotation
+    a, b = rows({(r, 0): same for r in range(4)}), rows({(r, 0): np.zeros(20) for r in range(4)})
+    apart, together = paired(a, b), paired(a, b, shared_clips=True)
+    assert together.high - together.low > 1.7 * (apart.high - apart.low)  # four drawn apart: half the spread
+    means = [same[rng.integers(20, size=20)].mean() for _ in range(4000)]
+    low, high = together.mean + np.sqrt(4 / 3) * (np.quantile(means, [0.025, 0.975]) - together.mean)
+    assert together.low == pytest.approx(low, abs=0.02) and together.high == pytest.approx(high, abs=0.02)
+
+
+def test_shared_clips_that_only_some_rotations_were_tested_on_are_drawn_too():
+    a = rows({(0, 0): [0.4, np.nan, 0.4], (1, 0): [np.nan, 0.4, 0.4, 0.4]})
+    found = paired(a, rows({(0, 0): [0.1] * 4, (1, 0): [0.1] * 4}), shared_clips=True)
+    assert found.mean == pytest.approx(0.3) and found.clips == 2.5 and found.high <= 0.3 + 1e-9
 
 
 def test_more_comparisons_make_wider_intervals_and_the_same_seed_the_same_ones():
@@ -70,6 +96,27 @@ def test_an_interval_holds_the_truth_about_as_often_as_it_says():
     assert 178 <= held <= 200  # 95 % of 200 is 190; three standard deviations are 9
 
 
+@pytest.mark.parametrize("rotations, least, most", [(4, 0.87, 0.99), (1, 0.75, 0.93)])
+def test_an_interval_of_few_trainings_that_differ_holds_the_truth_as_often_as_the_module_says(rotations, least, most):
+    rng = np.random.default_rng(2)
+    held = 0
+    for _ in range(150):
+        units = {}
+        for r in range(rotations):
+            of_rotation = rng.normal(0, 0.06) if rotations > 1 else 0
+            units |= {(r, s): of_rotation + rng.normal(0, 0.06) + rng.normal(0, 0.1, 60) for s in range(3)}
+        found = paired(rows(units), rows({unit: np.zeros(60) for unit in units}), draws=400)
+        held += found.low <= 0 <= found.high
+    assert least <= held / 150 <= most
+
+
+def test_there_are_enough_draws_beyond_each_bound():
+    rng = np.random.default_rng(5)
+    a, b = (rows({(0, s): rng.random(40) for s in range(3)}) for _ in range(2))
+    by_seed = [paired(a, b, comparisons=40, seed=seed).low for seed in range(5)]
+    assert np.ptp(by_seed) < 0.1 * (paired(a, b, comparisons=40).mean - by_seed[0])
+
+
 def test_what_cannot_be_paired_is_refused():
     a = rows({(0, 0): [1.0, 0.5]})
     with pytest.raises(ValueError, match="share no unit"):
@@ -85,6 +132,17 @@ def test_selecting_what_is_not_there_names_what_is():
     assert len(select(table, variant="gavs", rotation=0)) == 1
     with pytest.raises(ValueError, match="no row with variant 'gasv'; there are: gavs"):
         select(table, variant="gasv")
+
+
+def test_a_table_may_call_the_courses_variants_by_other_names(tmp_path):
+    path = tmp_path / "mine.csv"
+    lines = ["variant,rotation,seed,by_clip,key", "gavs,0,0,1,a", '"gavs, V2",0,0,500 -,b', "tpavi,0,0,7,c"]
+    path.write_text("\n".join(lines) + "\n")
+    table = read_results(path, {"gavs": "gavs, V2"})
+    assert table["variant"].tolist() == ["gavs", "tpavi"] and table["key"].tolist() == ["b", "c"]
+    assert read_results(path)["variant"].tolist() == ["gavs", "gavs, V2", "tpavi"]
+    with pytest.raises(ValueError, match="no row with variant 'gavs, V3'; there are: gavs, gavs, V2, tpavi"):
+        read_results(path, {"gavs": "gavs, V3"})
 
 
 def test_spread_is_mean_and_deviation_over_units():

@@ -4,8 +4,8 @@
                 seen and on unseen ones
     k-shot      from there ten more epochs on k clips of each unseen class; test on clips that were in no list. A shot
                 is labelled as all v1s training clips are: its first second
-    start       before all that, train on other clips (`start`): synthetic ones, or v1s for a model that learns v1m;
-                what this alone gives is the state "start"
+    start       before all that, train on other clips (`start`): synthetic ones, v1s for a model that learns v1m, or
+                one after the other; what the first of these alone gives is the state "start"
     twin        the same on another data set, the twin of VGG-SS: zero-shot, and k-shot with k entries of every class
                 and boxes for masks (GAVS, Tables 3 and 4)
     control     from there as many steps on as many new clips of *seen* classes: what is gained by training longer
@@ -81,7 +81,7 @@ class Experiment:
             of `control`.
         image_size: side of the square that SAM-mini sees, in pixels; 0: 128.
         start: what is trained on first, with the same settings: "synthetic" (`lab.synthetic`, or a folder of your own),
-            "v1s", or "" for nothing.
+            "v1s", "synthetic, v1s" for one after the other (as SAVE's Table 2 does for MS3), or "" for nothing.
         start_clips: how many clips of that; on a disk all of them.
         swaps: clips of v1s, with seen classes and with unseen ones, on which the swap test is made; 0: it is not made.
         data: empty: the toy shop. Otherwise settings of `lab.protocols.DiskData`, whose lists and encoders stand in
@@ -120,8 +120,8 @@ class Experiment:
             raise ValueError(f"control is {list(self.control)}; expected some of the shots {list(self.shots)}.")
         if "seed" in {*self.training, *self.few_shot}:
             raise ValueError("the seed is a field of its own, not one of the training's settings.")
-        if self.start not in ("", *STARTS):
-            raise ValueError(f"start is {self.start!r}; expected one of {', '.join(STARTS)}, or nothing.")
+        if not set(self.starts) <= set(STARTS) or len(set(self.starts)) < len(self.starts):
+            raise ValueError(f"start is {self.start!r}; expected one of {', '.join(STARTS)}, both, or nothing.")
         if self.data and self.swaps:
             raise ValueError(f"swaps is {self.swaps}; only in the toy shop each toy has a sound of its own.")
         if self.data and self.image_size:
@@ -130,6 +130,11 @@ class Experiment:
             raise ValueError(f"rotation is {self.rotation}; a data set on a disk has one division of classes, 0.")
         # Unknown settings and impossible values:
         _ = self.model_config, self.fit_config, self.few_shot_config, self.protocol
+
+    @property
+    def starts(self) -> list[str]:
+        """What `start` names, in order."""
+        return [name.strip() for name in self.start.split(",")] if self.start else []
 
     @property
     def model_config(self) -> GAVSConfig | SAVEConfig:
@@ -237,11 +242,14 @@ class Bench:
         experiment, config = self.experiment, self.experiment.fit_config
         # "world" says that weights know the toy shop.
         notes = {"protocol" if experiment.data else "world": self.protocol.world, "rotation": experiment.rotation}
-        if experiment.start:
-            first, choosing = self.protocol.starting(experiment.start, experiment.start_clips, self.cache)
+        for start in experiment.starts:
+            first, choosing = self.protocol.starting(start, experiment.start_clips, self.cache)
             sets = self.features(first), self.features(choosing)
-            self._fit(*sets, config, self.work / "start", notes)
-            self._test("start")
+            if start == experiment.starts[0]:
+                self._fit(*sets, config, self.work / "start", notes)
+                self._test("start")
+            else:
+                self._fit(*sets, config, self.work / f"start-{start}", notes)
         training, val = self.features(self.protocol.training()), self.features(self.protocol.validation())
         if experiment.share < 1:
             steps = config.steps or config.epochs * -(-len(training) // config.batch_size)
