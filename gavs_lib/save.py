@@ -68,7 +68,8 @@ class SAVE(_DecoderTrains):
     """Segment anything with audio-visual embeddings injected block by block.
 
     Trained: the adapters, the prompt's MLP and SAM's mask decoder; the encoder is frozen, its LayerNorms too. (That
-    the decoder trains is our reading: SAMA-AVS, which SAVE builds on, trains it.) The loss of the paper is
+    the decoder trains is our reading: SAMA-AVS, which SAVE builds on, trains it. That the prompt is *one* token is ours
+    too: the paper gives its shape as that of a map.) The loss of the paper is
     `losses.segmentation_loss` plus `losses.soft_iou_loss`. Every block has something to train, so that only what enters
     the first one is a prefix.
 
@@ -162,7 +163,8 @@ class ImageEncoderAdapter(nn.Module):
         x' = x * sigmoid(W2 relu(W1 GAP(x)));   up(relu(down(x')))
 
     The transposed convolution starts at zero, so that an untrained adapter adds nothing. (Kernels of 3, the two ReLUs
-    and the zero are *ours*.) It sees the whole map, as SAM's MLP does: windows are a matter of the attention only.
+    and the zero are *ours*. The caption of Table 7 puts the adapter at the end of the block; equation 1 puts it beside
+    the MLP, and so do we.) It sees the whole map, as SAM's MLP does: windows are a matter of the attention only.
 
     Args:
         dim: channels of the encoder.
@@ -189,7 +191,7 @@ class ImageEncoderAdapter(nn.Module):
 
 
 class AudioEncoderAdapter(nn.Module):
-    """PE(x) = MLP(x) + x, the MLP's last layer zero at first."""
+    """PE(x) = MLP(x) + x, the MLP's last layer zero at first; as wide as the encoder throughout (*ours*)."""
 
     def __init__(self, dim: int, layers: int) -> None:
         super().__init__()

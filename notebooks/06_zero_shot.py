@@ -555,26 +555,13 @@ print(f"The claim 'GAVS is ahead of each fusion baseline on unseen classes' here
 # VGG-SS's other figure, the AUC, from the same masks in the sketchbook, beside the paper's Table 3:
 
 # %%
-of_auc = (
-    paper_table("gavs", 3)
-    .query("setting == 'zero-shot' and metric == 'AUC'")
-    .set_index("method")["value"]
-    .map("{:.3f}".format)
-)
-rows = {}
-for variant, name in VARIANTS.items():
-    here = zero_shot[(zero_shot["variant"] == variant) & (zero_shot["figure"] == "IoU with boxes")]
-    here = here[here["part"].isin(unseen_parts)]
-    auc = [summarize_iou(torch.from_numpy(each[np.isfinite(each)])).auc for each in here["scores"]]
-    told = (
-        f"{np.mean(auc):.3f} ± {np.std(auc, ddof=1):.3f}"
-        if len(auc) > 1
-        else f"{auc[0]:.3f}"
-        if auc
-        else "not yet measured"
-    )
-    rows[name] = {"AUC, sketchbook": told, "paper, real data": of_auc.get(in_paper.get(name), "not printed")}
-display(pd.DataFrame(rows).T)
+of_auc = paper_table("gavs", 3).query("setting == 'zero-shot' and metric == 'AUC'").set_index("method")["value"]
+boxed_scores = zero_shot[(zero_shot["figure"] == "IoU with boxes") & zero_shot["part"].isin(unseen_parts)]
+aucs = [summarize_iou(torch.from_numpy(each[np.isfinite(each)])).auc for each in boxed_scores["scores"]]
+of_ours = boxed_scores.assign(value=aucs).groupby("variant")["value"].agg(["mean", "std", "count"])
+of_ours = of_ours.reindex(list(VARIANTS)).rename(index=VARIANTS)
+of_ours["paper, real data"] = [of_auc.get(in_paper.get(name), np.nan) for name in of_ours.index]
+display(of_ours.astype(float).round(3))
 
 # %% [markdown]
 # ## 7. Another data set: boxes, another hand, other instruments

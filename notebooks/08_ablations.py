@@ -183,6 +183,14 @@ assert oracle.mean() > 0.5, "among SAM's own masks there is a good one: SAM is n
 assert by_ear.mean() > 0.3, "the shipped GAVS finds it by ear in most clips"
 
 # %% [markdown]
+# The same bound on the laboratory's test clips, recorded for all rotations (`python -m gavs_lib.lab.oracle`), in percent; mean and deviation over rotations. No single mask covers two toys that sound together, so `v1m` has a lower ceiling.
+
+# %%
+bound = spread(read_results(shipped_results("oracle")), ["variant", "part"])
+bound["text"] = [f"{100 * row.mean:.1f} ± {100 * row.sd:.1f}" for row in bound.itertuples(index=False)]
+bound.pivot(index="variant", columns="part", values="text")
+
+# %% [markdown]
 # With so few clips the intervals are wide; the point is that between the oracle and a model that hears well little room is left. What separates the models must then be sought where they fail: in hard cases (section 5) and on unseen classes.
 
 # %% [markdown]

@@ -88,6 +88,21 @@ def test_save_and_its_relative_hear_in_small_pictures(kind, least, ear, tmp_path
     assert len(moved) > 40 and moved.mean() >= 0.7
 
 
+@pytest.mark.parametrize("kind, unseen, several, moving", [("save", 0.52, 0.58, 0.7), ("sama_avs", 0.45, 0.53, 0.65)])
+def test_save_and_its_relative_hear_unseen_classes_several_sounds_and_members_of_a_family(
+    kind, unseen, several, moving, ear, tmp_path
+):
+    model = load_model(kind)[0]
+    made, features = toyshop_features({("v1s", "unseen_test"): CLIPS}, model, ear, tmp_path, seed=SEED)
+    right = score(model, features)["miou"].mean()
+    assert right >= unseen
+    assert score(model, shuffled(features))["miou"].mean() < right - 0.25
+    _, of_several = toyshop_features({("v1m", "test"): CLIPS}, model, ear, tmp_path, seed=SEED)
+    assert score(model, of_several)["miou"].mean() >= several
+    of_one_family = swap_test(model, ear, made).query("same_family")["moves"]
+    assert len(of_one_family) >= 20 and of_one_family.mean() >= moving
+
+
 def test_gavs_scores_30_points_more_than_its_deaf_twin_on_single_sources(hearing, deaf):
     assert hearing["v1s", "test"] - deaf["v1s", "test"] >= 0.30
 

@@ -5,6 +5,7 @@ import torch
 from small_models import clip, lively_sam, randomize_trained
 from test_gavs import gradients_within_two_steps, sam_decodes
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gavs_lib import APSAM, SAMAAVS, SAVE, SAVEConfig, build_sam
 from gavs_lib.save import AudioEncoderAdapter, ImageEncoderAdapter, ResidualAudioAdapter
@@ -168,6 +169,20 @@ def test_frames_do_not_influence_each_other_and_a_prefix_gives_the_same():
         torch.testing.assert_close(model(images[1:], audio[1:]).mask_logits, whole[1:], rtol=1e-4, atol=1e-4)
         assert torch.equal(model(None, audio, prefix=model.encode_prefix(images)).mask_logits, whole)
         assert not torch.allclose(model(images, -audio).mask_logits, whole, atol=1e-3), "it hears"
+
+
+@pytest.mark.parametrize("size", [224, 256, 1024])
+@pytest.mark.parametrize("name", ["vit_b", "vit_l", "vit_h"])
+def test_every_sam_takes_it_at_every_size_of_the_paper(name, size):
+    with FakeTensorMode():  # shapes only: ViT-H has 600 million values
+        model = SAVE(build_sam(name, image_size=size), SAVEConfig(mlp_layers=3))
+        output = model(torch.zeros(1, 2, 3, size, size), torch.zeros(1, 2, 128))
+        output.mask_logits.sum().backward()
+        adapter = model.sam.image_encoder.blocks[0].mlp.adapter
+        depth = len(model.sam.image_encoder.blocks)
+    assert output.mask_logits.shape == (1, 2, size // 4, size // 4) and output.iou.shape == (1, 2)
+    assert len(model.audio_adapters.encoders) == depth == {"vit_b": 12, "vit_l": 24, "vit_h": 32}[name]
+    assert adapter.down.weight.grad.shape == adapter.down.weight.shape, "also where 14 or 16 tokens are halved"
 
 
 def test_impossible_settings_are_refused():
