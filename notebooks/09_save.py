@@ -557,7 +557,8 @@ trials = pd.read_csv(shipped_results("tuning"))
 trials = trials[trials["variant"].str.startswith(f"{SMALL} pixels")].set_index(["model", "variant"])
 columns = [name for name in trials if name.startswith("miou") and "shots" not in name]
 swap_columns = [name for name in trials if name.startswith("swap")]
-told_trials = trials[swap_columns].assign(mean=trials[columns].mean(axis=1)).sort_values("mean", ascending=False)
+told_trials = trials[swap_columns].assign(mean=trials[columns].mean(axis=1)).dropna(subset="mean")  # not those of shots
+told_trials = told_trials.sort_values("mean", ascending=False)
 display((100 * told_trials).round(1))
 
 # %% [markdown]

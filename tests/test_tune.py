@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from gavs_lib.lab import tune
 from gavs_lib.lab.experiment import Experiment
 from gavs_lib.lab.grid import PLAN, RESULTS, read_plan
 from gavs_lib.lab.shipped import SMALL, shipped_recipe
@@ -79,6 +80,35 @@ def test_in_small_pictures_each_model_is_trained_with_the_rate_its_trials_there_
         recipe = shipped_recipe(kind)
         assert recipe.training.lr == chosen(TUNING, kind, SMALL_RATES) and recipe.image_size == SMALL
         assert (recipe.training.iou_weight, recipe.training.dice_weight) == (1, 0), "the loss of its paper"
+
+
+@pytest.mark.parametrize("name, side, iou", [("few-shot lr 1e-4", 0, 0.0), ("64 pixels, few-shot lr 1e-4", SMALL, 1.0)])
+def test_a_trial_with_shots_goes_on_from_the_model_whose_rate_was_chosen_at_its_size(
+    tmp_path, monkeypatch, name, side, iou
+):
+    asked = []
+
+    class Stub:
+        def __init__(self, trial, work, cache):
+            asked.append((trial, work))
+            self.protocol = trial.protocol
+
+        def train(self):
+            return self
+
+        def few_shot_on(self, pool, part):
+            return self
+
+        def table(self):
+            return pd.DataFrame({"part": "v1s unseen_val", "state": "best", "shots": [1, 5], "value": [0.4, 0.6]})
+
+    monkeypatch.setattr(tune, "Bench", Stub)
+    kind = "save" if side else "gavs"
+    row = tune._few_shot(kind, name, TUNING, tmp_path, seed=0)
+    (trial, work), rate = asked[0], chosen(TUNING, kind, SMALL_RATES if side else RATES)
+    assert (trial.image_size, trial.fit_config.lr, trial.fit_config.iou_weight) == (side, rate, iou)
+    assert trial.few_shot_config.lr == 1e-4 == row["lr"] and row["miou v1s unseen_val, 5 shots"] == 0.6
+    assert work.name == ("save-few-shot-64" if side else "gavs-few-shot")
 
 
 def test_the_attempts_of_the_plan_are_those_that_were_tried_on_validation_clips():

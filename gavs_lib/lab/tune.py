@@ -10,7 +10,8 @@ for all (`chosen`): the first rate of the list, unless another one leads by more
 another seed gives. Three further settings were tried for GAVS alone, and none was taken.
 
 SAVE, its relatives and what is joined with them (`lab.joint`) are compared in small pictures, with trials of their own
-there: three rates for GAVS and SAVE's family, the paper's among them, and one trial for each attempt to join them. The
+there: three rates for GAVS and SAVE's family, the paper's among them, three of the k-shot training for GAVS and SAVE
+(lower ones: shots at 3e-4 harm both there), and one trial for each attempt to join them. The
 other baselines keep in small pictures the rates that they chose in large ones.
 """
 
@@ -61,6 +62,9 @@ SMALL_COMPARED = {
     "sama_avs": (MINI_SAVE, SAVE_TRAINING),
     "save": (MINI_SAVE, SAVE_TRAINING),
 }
+SMALL_WITH_SHOTS = ("gavs", "save")
+SMALL_FEW_SHOT_RATES = {f"64 pixels, {name}": rate for name, rate in FEW_SHOT_RATES.items() if rate < 1e-3}
+SMALL_FEW_SHOT_RATES["64 pixels, few-shot lr 3e-5"] = 3e-5
 ATTEMPTS: dict[str, tuple[JointConfig, FitConfig]] = {
     "early": (MINI_JOINT, MINI_TRAINING),
     "early, context": (replace(MINI_JOINT, context=True), MINI_TRAINING),
@@ -96,7 +100,7 @@ def chosen(results: str | Path, kind: str, rates: Mapping[str, float] = RATES) -
     Args:
         results: the CSV of the trials.
         kind: of model.
-        rates: `RATES` or `FEW_SHOT_RATES`.
+        rates: `RATES`, `FEW_SHOT_RATES`, or those of small pictures.
 
     Raises:
         ValueError: a trial of this model is missing.
@@ -119,6 +123,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(argv)
     few_shot = {(kind, name): (None, None) for kind in WITH_SHOTS for name in FEW_SHOT_RATES}
+    few_shot |= {(kind, name): (None, None) for kind in SMALL_WITH_SHOTS for name in SMALL_FEW_SHOT_RATES}
     trials = VARIANTS | few_shot | SMALL_VARIANTS
     models = {kind for kind, _ in trials}
     if not set(asked.models or ()) <= models:
@@ -130,8 +135,8 @@ def main(argv: list[str] | None = None) -> None:
             continue
         begun = time.monotonic()
         row = {"model": kind, "variant": name, "seed": asked.seed}
-        if name in FEW_SHOT_RATES:
-            row |= _few_shot(kind, name, chosen(asked.results, kind), asked.work, asked.seed)
+        if (kind, name) in few_shot:
+            row |= _few_shot(kind, name, asked.results, asked.work, asked.seed)
         else:
             size = SMALL if (kind, name) in SMALL_VARIANTS else None
             row |= _zero_shot(kind, name, *trial, asked.work, asked.seed, size)
@@ -163,13 +168,23 @@ def _zero_shot(
     return row
 
 
-def _few_shot(kind: str, name: str, zero_shot_rate: float, work: Path, seed: int) -> dict:
-    rate = FEW_SHOT_RATES[name]
-    config = dataclasses.asdict(VARIANTS[kind, "base"][0])
+def _few_shot(kind: str, name: str, results: Path, work: Path, seed: int) -> dict:
+    small = name in SMALL_FEW_SHOT_RATES
+    config, training = SMALL_COMPARED[kind] if small else VARIANTS[kind, "base"]
+    loss = {part: getattr(training, part) for part in ("dice_weight", "iou_weight", "semantic_weight")}
+    rate = (SMALL_FEW_SHOT_RATES if small else FEW_SHOT_RATES)[name]
     trial = Experiment(
-        kind, config, {"lr": zero_shot_rate}, {"lr": rate}, seed=seed, shots=FEW_SHOTS, pool=FEW_SHOT_POOL
+        kind,
+        dataclasses.asdict(config),
+        loss | {"lr": chosen(results, kind, SMALL_RATES if small else RATES)},
+        {"lr": rate},
+        seed=seed,
+        shots=FEW_SHOTS,
+        pool=FEW_SHOT_POOL,
+        image_size=SMALL if small else 0,
     )
-    bench = Bench(trial, work / "tuning" / f"{kind}-few-shot", work / "cache").train()
+    folder = f"{kind}-few-shot" + (f"-{SMALL}" if small else "")
+    bench = Bench(trial, work / "tuning" / folder, work / "cache").train()
     part = "v1s unseen_val"
     rows = bench.few_shot_on(bench.protocol.shots(FEW_SHOTS, "unseen_val"), part).table()
     scores = rows[(rows["part"] == part) & (rows["state"] == "best")].set_index("shots")["value"]
