@@ -113,7 +113,9 @@ def read_plan(
         raise ValueError(f"{path} has no grid {unknown[0]!r}; it has {', '.join(plan['grids'])}.")
     known = {entry.name for entry in fields(Experiment)} - {"rotation", "seed"}
     units: dict[tuple, Unit] = {}
-    name_of_plan = "" if path.resolve() == PLAN.resolve() else path.name
+    whole = path.resolve()
+    name_of_plan = str(whole.relative_to(REPOSITORY)) if whole.is_relative_to(REPOSITORY) else path.name
+    name_of_plan = "" if whole == PLAN.resolve() else name_of_plan
     for name, grid in plan["grids"].items():
         if set(grid) != {"variants", "rotations", "seeds"}:
             raise ValueError(f"{path}: grid {name!r} has {sorted(grid)}; expected variants, rotations and seeds.")

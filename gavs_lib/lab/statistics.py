@@ -292,7 +292,7 @@ def _times_drawn(values: np.ndarray, draws: int, rng: np.random.Generator) -> np
     tested = np.flatnonzero(np.isfinite(values).any(axis=0))
     drawn = tested[rng.integers(len(tested), size=(draws, len(tested)))]
     cells = drawn + values.shape[1] * np.arange(draws)[:, None]
-    return np.bincount(cells.ravel(), minlength=draws * values.shape[1]).reshape(draws, -1)
+    return np.bincount(cells.ravel(), minlength=draws * values.shape[1]).reshape(draws, values.shape[1])
 
 
 def _repeat(values: np.ndarray, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
