@@ -581,10 +581,10 @@ for variant in rivals:
 learned = on_twin[on_twin["state"].isin(["best", "last"]) & on_twin["variant"].isin(list(models_of))]
 auc = [summarize_iou(torch.from_numpy(each[np.isfinite(each)])).auc for each in learned["scores"]]
 of_auc = learned.assign(value=auc).pivot_table(index="variant", columns="shots", values="value")
-printed = of_paper(4, "AUC").pivot(index="name", columns="x", values="mean") * 100
+printed = paper_table("gavs", 4).query("metric == 'AUC'").pivot(index="method", columns="setting", values="value")
 print("AUC of the same masks (mean over trainings), and the paper's, on VGG-SS:")
 display(of_auc.reindex(list(models_of)).rename(index=models_of).round(3))
-display(printed.reindex(order).dropna(how="all").round(3))
+display(printed)
 
 # %% [markdown]
 # ## 5. How much training data?

@@ -257,18 +257,14 @@ table
 # %%
 def ask(questions: dict[str, tuple[str, str]], subject: str) -> pd.DataFrame:
     """Paired differences a - b in points, seen and unseen, of every question (name -> a, b) that can be answered."""
-    units = {key: set(zip(rows["rotation"], rows["seed"])) for key, rows in miou.groupby(["variant", "classes"])}
-    pairs, asked = {}, [(kind, name) for kind in tested_kinds for name in questions]
-    for kind, name in asked:
-        if set.intersection(*(units.get((side, kind), set()) for side in questions[name])):
-            pairs[kind, name] = tuple({"variant": side, "classes": kind} for side in questions[name])
-    missing = [name for name in questions if (tested_kinds[0], name) not in pairs]
-    print(f"{subject}: {len(asked)} questions; not yet measured: {', '.join(missing) or 'none'}")
-    if not pairs:
-        return pd.DataFrame()
-    found = compare(miou, pairs, comparisons=len(asked)).rename(columns={"difference": "value"})
+    asked = [(kind, name) for kind in tested_kinds for name in questions]
+    pairs = [tuple({"variant": side, "classes": kind} for side in questions[name]) for kind, name in asked]
+    found = compare(miou, dict(zip(asked, pairs))).rename(columns={"difference": "value"})
     found[["value", "low", "high"]] *= 100
-    return found.assign(group=[g for g, _ in pairs], name=[n for _, n in pairs])
+    found = found.assign(group=[kind for kind, _ in asked], name=[name for _, name in asked])
+    missing = found.loc[found["units"] == 0, "name"].unique()
+    print(f"{subject}: {len(asked)} questions; not yet measured: {', '.join(missing) or 'none'}")
+    return found[found["units"] > 0]
 
 
 # %%

@@ -381,18 +381,14 @@ def measured(variants: dict[str, str], table: pd.DataFrame = scored) -> pd.DataF
 # %%
 def ask(questions: dict[str, tuple[str, str]], chosen: pd.DataFrame = scored) -> pd.DataFrame:
     """Paired differences a - b in points (name -> a, b) on every part that both were measured on."""
-    units = {key: set(zip(rows["rotation"], rows["seed"])) for key, rows in chosen.groupby(["variant", "part"])}
-    asked, pairs = [(part, name) for part in chosen["part"].unique() for name in questions], {}
-    for part, name in asked:
-        if set.intersection(*(units.get((side, part), set()) for side in questions[name])):
-            pairs[part, name] = tuple({"variant": side, "part": part} for side in questions[name])
-    missing = [name for name in questions if not any(name == answered for _, answered in pairs)]
-    print(f"{len(asked)} questions; not yet measured: {', '.join(missing) or 'none'}")
-    if not pairs:
-        return pd.DataFrame()
-    found = compare(chosen, pairs, comparisons=len(asked)).rename(columns={"difference": "value"})
+    asked = [(part, name) for part in chosen["part"].unique() for name in questions]
+    pairs = [tuple({"variant": side, "part": part} for side in questions[name]) for part, name in asked]
+    found = compare(chosen, dict(zip(asked, pairs))).rename(columns={"difference": "value"})
     found[["value", "low", "high"]] *= 100
-    return found.assign(group=[parts.get(part, part) for part, _ in pairs], name=[name for _, name in pairs])
+    found = found.assign(group=[parts.get(part, part) for part, _ in asked], name=[name for _, name in asked])
+    missing = found.groupby("name", sort=False)["units"].max()
+    print(f"{len(asked)} questions; not yet measured: {', '.join(missing.index[missing == 0]) or 'none'}")
+    return found[found["units"] > 0]
 
 
 # %%
@@ -582,7 +578,8 @@ if len(swaps):
 
 # %%
 if unseen_part == "v1s unseen_test":
-    kin = np.array([nearest_distractor(recipe) for recipe in Experiment().protocol.tests()[unseen_part].recipes])
+    tested = Experiment().protocol.part("v1s", "unseen_test", Experiment().pool).recipes
+    kin = np.array([nearest_distractor(recipe) for recipe in tested])
     columns = {}
     for name, variant in attempts.items():
         here = scored[(scored["variant"] == variant) & (scored["part"] == unseen_part) & (scored["rotation"] == 0)]

@@ -606,7 +606,7 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
             "sam_oracle(sam, made)",
         ),
         "not stale": (
-            "read_results = lambda path, names: pd.DataFrame(\n"
+            "read_results = lambda path, aliases: pd.DataFrame(\n"
             "    {'variant': ['gavs'], 'rotation': 0, 'shots': 0, 'state': 'best', 'world': 'an older one'}\n"
             ")"
         ),

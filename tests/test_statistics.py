@@ -168,6 +168,16 @@ def test_a_table_of_comparisons_takes_their_number_into_account():
     assert found["difference"].tolist() == pytest.approx([0.2, 0.0])
 
 
+def test_a_comparison_without_rows_counts_in_its_family_and_is_told():
+    rng = np.random.default_rng(2)
+    table = pd.concat(rows({(0, s): rng.random(50) for s in range(2)}, variant=name) for name in "ab")
+    alone, family = ({"a - b": ({"variant": "a"}, {"variant": "b"})} for _ in range(2))
+    family |= {f"a - {name}": ({"variant": "a"}, {"variant": name}) for name in "cdef"}
+    one, five = compare(table, alone), compare(table, family)
+    assert five["units"].tolist() == [2, 0, 0, 0, 0] and five["difference"].notna().tolist() == [True] + 4 * [False]
+    assert five["low"][0] < one["low"][0] and five["high"][0] > one["high"][0]
+
+
 def test_side_by_side_are_the_clips_that_both_were_tested_on_unit_after_unit():
     a = rows({(1, 0): [0.4, 0.6], (0, 0): [0.9, np.nan, 0.7, 0.3]})
     b = rows({(0, 0): [0.8, 0.6, 0.1], (1, 0): [np.nan, 0.2], (2, 0): [0.0]})

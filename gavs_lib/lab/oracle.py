@@ -5,7 +5,7 @@ Somebody who knows the truth picks, in each frame, the best of the masks that SA
 its seed is 0, and its variant "sam_oracle" or "sam_oracle, 64", as other variants are called. The clips are the first
 of those that `lab.experiment` tests on.
 
-    python -m gavs_lib.lab.oracle -n 40      data/results/oracle.csv, which `lab.statistics.read_results` reads
+    python -m gavs_lib.lab.oracle      data/results/oracle.csv, which `lab.statistics.read_results` reads
 """
 
 import argparse
@@ -23,8 +23,6 @@ from gavs_lib.lab.statistics import text_of
 from gavs_lib.sam import build_sam
 from gavs_lib.world.classes import ROTATIONS
 from gavs_lib.world.folder import fingerprint
-
-RESULTS = Path(__file__).resolve().parents[2] / "data" / "results" / "oracle.csv"
 
 
 def measure_oracle(rotation: int, clips: int, image_size: int | None = None) -> pd.DataFrame:
@@ -54,8 +52,8 @@ def measure_oracle(rotation: int, clips: int, image_size: int | None = None) -> 
 def main(argv: list[str] | None = None) -> int:
     """Record the oracle in all rotations, at both sizes."""
     parser = argparse.ArgumentParser(prog="python -m gavs_lib.lab.oracle", description=main.__doc__)
-    parser.add_argument("-n", "--clips", type=int, default=40, help="of each test part")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("-n", "--clips", type=int, default=20, help="of each test part")
+    parser.add_argument("--results", type=Path, default=Path("data/results/oracle.csv"))
     asked = parser.parse_args(argv)
     if asked.clips < 1:
         print(f"--clips {asked.clips}: expected at least one.", file=sys.stderr)

@@ -55,12 +55,12 @@ class Difference:
         )
 
 
-def read_results(path: str | Path | None = None, names: Mapping[str, str] | None = None) -> pd.DataFrame:
+def read_results(path: str | Path | None = None, aliases: Mapping[str, str] | None = None) -> pd.DataFrame:
     """A table of `lab.grid` with each row's scores by clip as an array (NaN where a clip was not tested).
 
     Args:
         path: the CSV; None: the recorded one, `data/results/grid.csv`.
-        names: variants of the course's plan -> what this table has in their place, such as {"gavs": "gavs, V2"};
+        aliases: variants of the course's plan -> what this table has in their place, such as {"gavs": "gavs, V2"};
             the table's own rows of the former name, if there are any, are left out.
 
     Raises:
@@ -68,11 +68,11 @@ def read_results(path: str | Path | None = None, names: Mapping[str, str] | None
     """
     path = shipped_results("grid") if path is None else path
     table = pd.read_csv(path, dtype={"by_clip": str, "key": str}, keep_default_na=False)
-    if names:
-        for variant in names.values():
+    if aliases:
+        for variant in aliases.values():
             select(table, variant=variant)
-        table = table[~table["variant"].isin(set(names) - set(names.values()))]
-        table = table.replace({"variant": {there: here for here, there in names.items()}})
+        table = table[~table["variant"].isin(set(aliases) - set(aliases.values()))]
+        table = table.replace({"variant": {there: here for here, there in aliases.items()}})
     return table.assign(scores=[scores_of(text) for text in table["by_clip"]])
 
 
@@ -214,39 +214,37 @@ def side_by_side(a: pd.DataFrame, b: pd.DataFrame) -> tuple[np.ndarray, np.ndarr
 
 
 def compare(
-    table: pd.DataFrame,
-    pairs: Mapping[str, tuple[Mapping[str, object], Mapping[str, object]]],
-    comparisons: int | None = None,
-    **common: object,
+    table: pd.DataFrame, pairs: Mapping[str, tuple[Mapping[str, object], Mapping[str, object]]], **common: object
 ) -> pd.DataFrame:
-    """Many comparisons as a table, their number taken into account: one row a pair.
+    """Many comparisons as a table: one row a pair, all of them one family, also those that have no rows yet.
 
     Args:
         table: of `read_results`.
         pairs: name -> what to select for a, and for b, besides `common`.
-        comparisons: how many are asked for, where some of them have no rows yet; None: as many as there are pairs.
         common: columns and values that both sides share.
 
     Returns:
-        Columns comparison, difference, low, high, units, above (units above 0), clips, clear.
+        Columns comparison, difference, low, high, units, above (units above 0), clips, clear. Where the two share no
+        unit, units is 0 and the figures are NaN.
     """
     rows = []
-    for name, (a, b) in pairs.items():
-        sides = select(table, **common, **a), select(table, **common, **b)
-        found = paired(*sides, comparisons=comparisons or len(pairs))
-        rows.append(
-            {
-                "comparison": name,
-                "difference": found.mean,
-                "low": found.low,
-                "high": found.high,
-                "units": len(found.units),
-                "above": int((found.units > 0).sum()),
-                "clips": found.clips,
-                "clear": found.clear,
-            }
-        )
-    return pd.DataFrame(rows)
+    for name, sides in pairs.items():
+        a, b = (_where(table, common | dict(side)) for side in sides)
+        row = {"comparison": name, "difference": np.nan, "low": np.nan, "high": np.nan}
+        row |= {"units": 0, "above": 0, "clips": np.nan, "clear": False}
+        if len(a.merge(b, on=UNIT)):
+            found = paired(a, b, comparisons=len(pairs))
+            row |= {"difference": found.mean, "low": found.low, "high": found.high, "units": len(found.units)}
+            row |= {"above": int((found.units > 0).sum()), "clips": found.clips, "clear": found.clear}
+        rows.append(row)
+    columns = ["comparison", "difference", "low", "high", "units", "above", "clips", "clear"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _where(table: pd.DataFrame, wanted: Mapping[str, object]) -> pd.DataFrame:
+    for name, value in wanted.items():
+        table = table[table[name] == value]
+    return table
 
 
 def _matched(a: pd.DataFrame, b: pd.DataFrame) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]:

@@ -63,8 +63,11 @@ SMALL_COMPARED = {
     "save": (MINI_SAVE, SAVE_TRAINING),
 }
 SMALL_WITH_SHOTS = ("gavs", "save")
-SMALL_FEW_SHOT_RATES = {f"64 pixels, {name}": rate for name, rate in FEW_SHOT_RATES.items() if rate < 1e-3}
-SMALL_FEW_SHOT_RATES["64 pixels, few-shot lr 3e-5"] = 3e-5
+SMALL_FEW_SHOT_RATES = {
+    "64 pixels, few-shot lr 3e-4": FEW_SHOT_RATE,
+    "64 pixels, few-shot lr 1e-4": 1e-4,
+    "64 pixels, few-shot lr 3e-5": 3e-5,
+}
 ATTEMPTS: dict[str, tuple[JointConfig, FitConfig]] = {
     "early": (MINI_JOINT, MINI_TRAINING),
     "early, context": (replace(MINI_JOINT, context=True), MINI_TRAINING),
