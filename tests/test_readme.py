@@ -10,6 +10,7 @@ from gavs_lib.lab.shipped import summary
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "data" / "README.md", REPOSITORY / "docs" / "real_data.md"]
+PAGES += [REPOSITORY / "docs" / "laboratory.md"]
 
 
 def code_blocks(language: str) -> list[str]:
