@@ -17,6 +17,7 @@ _HOME = {
     "SAVE": "save",
     "SAVEConfig": "save",
     "SAMAAVS": "save",
+    "SAMAConfig": "save",
     "APSAM": "save",
     "AudioSAM": "baselines",
     "AVSAM": "baselines",

@@ -46,6 +46,23 @@ class SAVEConfig:
             raise ValueError(f"adapter_channels is {self.adapter_channels}; expected 0 (the encoder's) or a number.")
 
 
+@dataclass(frozen=True)
+class SAMAConfig:
+    """Settings of SAMA-AVS; the defaults are those of its public code.
+
+    Attributes:
+        injection_width: hidden width of the MLPs through which sound enters the blocks.
+        audio_dim: of F_A, VGGish's.
+    """
+
+    injection_width: int = 512
+    audio_dim: int = 128
+
+    def __post_init__(self) -> None:
+        if self.injection_width < 1:
+            raise ValueError(f"injection_width is {self.injection_width}; expected at least 1.")
+
+
 class _DecoderTrains(FrozenSAM):
     """What the models of this file share: SAM's encoder is frozen and bare, its decoder trains.
 
@@ -55,8 +72,8 @@ class _DecoderTrains(FrozenSAM):
 
     Config = SAVEConfig
 
-    def __init__(self, sam: Sam, config: SAVEConfig | None, tune_from: int = 0) -> None:
-        config = config or SAVEConfig()
+    def __init__(self, sam: Sam, config: SAVEConfig | SAMAConfig | None, tune_from: int = 0) -> None:
+        config = config or self.Config()
         bare = GAVSConfig(
             tune_from=tune_from, adapter_width=0, cola_width=0, whole_decoder=True, audio_dim=config.audio_dim
         )
@@ -105,25 +122,25 @@ class SAVE(_DecoderTrains):
 class SAMAAVS(_DecoderTrains):
     """SAMA-AVS (Liu et al. 2024), on which SAVE builds: an MLP of the sound for each block, added *before* the block.
 
-    Followed: one MLP a block from the sound to the encoder's width, its output added to all tokens; no prompt token;
-    the mask decoder trains and the encoder is frozen; the loss is SAVE's. Ours: the MLP has two layers and the
-    encoder's width, and its last layer starts at zero, so that an untrained model is SAM.
+    Followed, by its public code: the MLPs have a hidden layer each and share the last one; a block's output is added to
+    all tokens; no prompt token; the mask decoder trains and the encoder is frozen; the loss is SAVE's. Ours: the shared
+    layer starts at zero, so that an untrained model is SAM (there it starts near zero).
 
     Args:
         sam: from `build_sam`; changed in place (see `FrozenSAM`).
-        config: audio_dim only.
+        config: settings; None: the defaults.
     """
 
-    def __init__(self, sam: Sam, config: SAVEConfig | None = None) -> None:
+    Config = SAMAConfig
+
+    def __init__(self, sam: Sam, config: SAMAConfig | None = None) -> None:
         super().__init__(sam, config)
-        dim = sam.image_encoder.pos_embed.shape[-1]
-        self.injections = nn.ModuleList(
-            nn.Sequential(nn.Linear(self.config.audio_dim, dim), nn.ReLU(), nn.Linear(dim, dim))
-            for _ in sam.image_encoder.blocks
+        self.injections = SharedInjections(
+            self.config.audio_dim,
+            self.config.injection_width,
+            sam.image_encoder.pos_embed.shape[-1],
+            len(sam.image_encoder.blocks),
         )
-        for injection in self.injections:
-            nn.init.zeros_(injection[-1].weight)
-            nn.init.zeros_(injection[-1].bias)
 
     def listen(self, image_embedding: Tensor, audio: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor, None]:
         return image_embedding, image_embedding.new_empty(len(audio), 0, image_embedding.shape[1]), None
@@ -131,9 +148,33 @@ class SAMAAVS(_DecoderTrains):
     def _finish_encoding(self, x: Tensor, audio: Tensor) -> Tensor:
         encoder = self.sam.image_encoder
         x = x.to(encoder.pos_embed.dtype)
-        for block, injection in zip(encoder.blocks, self.injections):
-            x = block(x + injection(audio)[:, None, None])
+        for block, injection in zip(encoder.blocks, self.injections(audio)):
+            x = block(x + injection[:, None, None])
         return encoder.neck(x.permute(0, 3, 1, 2))
+
+
+class SharedInjections(nn.Module):
+    """What SAMA-AVS adds before each block: GELU(linear_i(F_A)), through one linear layer that all blocks share.
+
+    Args:
+        audio_dim: of F_A.
+        width: of the hidden layers.
+        dim: channels of the encoder.
+        depth: number of blocks.
+
+    Shapes:
+        audio: [N, audio_dim]; returns [depth, N, dim]
+    """
+
+    def __init__(self, audio_dim: int, width: int, dim: int, depth: int) -> None:
+        super().__init__()
+        self.hidden = nn.ModuleList(nn.Sequential(nn.Linear(audio_dim, width), nn.GELU()) for _ in range(depth))
+        self.shared = nn.Linear(width, dim)
+        nn.init.zeros_(self.shared.weight)
+        nn.init.zeros_(self.shared.bias)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        return self.shared(torch.stack([hidden(audio) for hidden in self.hidden]))
 
 
 class APSAM(_DecoderTrains):

@@ -88,7 +88,7 @@ vggish = load_vggish("mini").to(device)
 # ## 1. Two answers to one question
 # SAM knows nothing of sound. **GAVS** leaves its encoder deaf and tells the *decoder*, by one prompt token, what to look for. That is late: the features of the picture, from which the mask is drawn, were made without knowing what is asked for. And GAVS works on pictures of 1024 pixels, where the encoder is most of the cost.
 #
-# **SAMA-AVS** adds the sound to every token *before* each encoder block, and gives the decoder no prompt. **SAVE** does both: it adds sound *after* each block, hands what it added to the decoder as a prompt, and puts an adapter into every block so that pictures of 256 pixels suffice. All of them train SAM's small mask decoder as well; **AP-SAM** is a prompt and a trained decoder and nothing else.
+# **SAMA-AVS** adds the sound to every token *before* each encoder block, through small MLPs that share their last layer, and gives the decoder no prompt. **SAVE** does both: it adds sound *after* each block, hands what it added to the decoder as a prompt, and puts an adapter into every block so that pictures of 256 pixels suffice. All of them train SAM's small mask decoder as well; **AP-SAM** is a prompt and a trained decoder and nothing else.
 #
 # A note marks where sound enters; numbers are the values that train there.
 
@@ -352,7 +352,7 @@ assert by_name.loc[f"SAVE, {SMALL}", "mb_step"] < by_name.loc[f"SAVE, {FULL}", "
 
 # %% [markdown]
 # ## 5. SAVE's tables, here
-# Now the trainings of the laboratory. (The SAVE that comes with the course has four channels in its adapters, to be small; the one measured here 32.) All models of one size stand on the same SAM-mini, clips and steps; those of SAVE's family are trained with their paper's loss (BCE and soft IoU). GAVS and SAVE's family got three learning rates each in small pictures, judged on validation clips (`data/results/tuning.csv`); the other baselines keep the ones they chose in large pictures. What is not trained yet is said.
+# Now the trainings of the laboratory. (The SAVE that comes with the course has four channels in its adapters, to be small; the one measured here 32.) All models of one size stand on the same SAM-mini, clips and steps; those of SAVE's family are trained with their paper's loss (BCE and soft IoU). GAVS and SAVE's family got four learning rates each in small pictures, judged on validation clips (`data/results/tuning.csv`); the other baselines keep the ones they chose in large pictures. What is not trained yet is said.
 #
 # Where two are compared, it is training by training and clip by clip, over every (rotation, seed) that both have. The questions of one picture, each on all its parts, are one family, measured or not, and share the 5 % (Bonferroni). A verdict from fewer than six trainings is *provisional*: three seeds can agree by chance, and no interval made of three knows that (notebook 08).
 
@@ -496,7 +496,11 @@ else:
 # Zero-shot and with 1, 3 and 5 clips of each unseen class, on the clips that all of them may be tested on. "control" trained as many steps on new clips of *seen* classes.
 
 # %%
-few = grid[(grid["part"] == unseen_part) & (grid["figure"] == "mIoU") & grid["variant"].isin(["gavs, 64", "save, 64"])]
+few = grid[
+    (grid["part"] == unseen_part)
+    & (grid["figure"] == "mIoU")
+    & grid["variant"].isin([f"gavs, {SMALL}, shots", f"save, {SMALL}, shots"])
+]
 if len(few):
     few = on_shared_clips(few[few["state"].isin(["best", "control"])])
     shown = spread(few, ["variant", "state", "shots"])
@@ -505,7 +509,7 @@ if len(few):
     ]
     display(shown.pivot(index=["variant", "state"], columns="shots", values="text").fillna(""))
 else:
-    print("not yet measured: python -m gavs_lib.lab.grid family")
+    print("not yet measured: python -m gavs_lib.lab.grid shots")
 table_4 = paper_table("save", 4)
 display(table_4[table_4["metric"] == "mIoU"].pivot_table(index="method", columns="setting", values="value", sort=False))
 
@@ -621,7 +625,7 @@ moving = ask(asked, swaps[swaps["part"] == unseen_part].assign(part=lambda table
 show_differences(moving, "Does the mask follow the voice? Unseen classes", "difference of the share of pairs (points)")
 
 # %% [markdown]
-# **How to read it.** In small pictures the mask follows the voice within a family about as often as across families: the member was not the difficulty after all. What is lost is the *drawing*, and that is where the attempts part. In the trials (one training each) those with points led, and those with early injection did not; but mind that early injection had one learning rate in them, GAVS's, at which SAVE itself scores six points less than at its own. So "early injection brings nothing" is not what they say. The model that led is called *joint* for what it was meant to be; it does without SAVE's injection.
+# **How to read it.** In small pictures the mask follows the voice within a family about as often as across families: the member was not the difficulty after all. What is lost is the *drawing*, and that is where the attempts part. In the trials (one training each) those with points led, and those with early injection did not. Since SAVE wants a lower learning rate than GAVS, *early* was tried at three: none of them lifted it above plain GAVS. The model that led is called *joint* for what it was meant to be; it does without SAVE's injection.
 #
 # ## 7. The gallery
 # The first clips with unseen classes, third second; the last row is the truth.

@@ -7,10 +7,11 @@ from test_gavs import gradients_within_two_steps, sam_decodes
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gavs_lib import APSAM, SAMAAVS, SAVE, SAVEConfig, build_sam
-from gavs_lib.save import AudioEncoderAdapter, ImageEncoderAdapter, ResidualAudioAdapter
+from gavs_lib import APSAM, SAMAAVS, SAVE, SAMAConfig, SAVEConfig, build_sam
+from gavs_lib.save import AudioEncoderAdapter, ImageEncoderAdapter, ResidualAudioAdapter, SharedInjections
 
 NARROW = SAVEConfig(adapter_channels=8)
+THIN = SAMAConfig(injection_width=24)
 
 
 def all_encode(model, images, audio):
@@ -19,10 +20,10 @@ def all_encode(model, images, audio):
 
 
 @pytest.mark.parametrize("size", [128, 64, 120])
-@pytest.mark.parametrize("build", [SAVE, SAMAAVS, APSAM])
-def test_an_untrained_model_encodes_exactly_as_sam_whatever_it_hears(build, size):
+@pytest.mark.parametrize("build, config", [(SAVE, NARROW), (SAMAAVS, THIN), (APSAM, NARROW)])
+def test_an_untrained_model_encodes_exactly_as_sam_whatever_it_hears(build, config, size):
     images, audio = clip(1, 2, size)
-    model, sam = build(lively_sam(size), NARROW), lively_sam(size)
+    model, sam = build(lively_sam(size), config), lively_sam(size)
     with torch.no_grad():
         expected = sam.image_encoder((images[0] - sam.pixel_mean) / sam.pixel_std)
         assert torch.equal(all_encode(model, images, audio), expected)
@@ -77,15 +78,16 @@ def test_residuals_are_added_after_their_blocks_and_the_prompt_is_made_of_their_
         torch.testing.assert_close(model.listen(expected, audio[0], None)[1], model.prompt(total)[:, None])
 
 
-def test_samas_injections_come_before_their_blocks():
+def test_samas_injections_come_before_their_blocks_through_one_shared_layer():
     images, audio = clip(1, 1)
-    model = SAMAAVS(lively_sam())
+    model = SAMAAVS(lively_sam(), THIN)
     randomize_trained(model)
-    encoder = model.sam.image_encoder
+    encoder, (injections, shared) = model.sam.image_encoder, (model.injections.hidden, model.injections.shared)
     with torch.no_grad():
         x = encoder.patch_embed((images[0] - model.sam.pixel_mean) / model.sam.pixel_std) + encoder.pos_embed
-        for block, injection in zip(encoder.blocks, model.injections):
-            x = block(x + injection(audio[0]).view(1, 1, 1, 128))
+        for block, hidden in zip(encoder.blocks, injections):
+            added = nn.functional.gelu(audio[0] @ hidden[0].weight.T + hidden[0].bias) @ shared.weight.T + shared.bias
+            x = block(x + added.view(1, 1, 1, 128))
         torch.testing.assert_close(all_encode(model, images, audio), encoder.neck(x.permute(0, 3, 1, 2)))
 
 
@@ -130,9 +132,16 @@ def test_every_grid_comes_back_at_its_size(height, width):
     assert adapter(torch.randn(2, height, width, 8)).shape == (2, height, width, 8)
 
 
-@pytest.mark.parametrize("build", [SAVE, SAMAAVS, APSAM])
-def test_gradients_reach_exactly_what_trains_within_two_steps(build):
-    model = build(lively_sam(), NARROW)
+def test_samas_injections_are_as_large_as_those_of_its_public_code():
+    # ViT-H: 32 layers from 128 to 512, and one from 512 to 1280, with their biases
+    assert SharedInjections(128, SAMAConfig().injection_width, 1280, 32).shared.weight.shape == (1280, 512)
+    trained = sum(parameter.numel() for parameter in SharedInjections(128, 512, 1280, 32).parameters())
+    assert trained == 32 * (128 * 512 + 512) + 512 * 1280 + 1280
+
+
+@pytest.mark.parametrize("build, config", [(SAVE, NARROW), (SAMAAVS, THIN), (APSAM, NARROW)])
+def test_gradients_reach_exactly_what_trains_within_two_steps(build, config):
+    model = build(lively_sam(), config)
     assert gradients_within_two_steps(model) == set(model.trainable_summary().names)
     frozen = {name for name, p in model.sam.image_encoder.named_parameters() if not p.requires_grad}
     assert not any("adapter" in name for name in frozen) and "neck.0.weight" in frozen
@@ -190,6 +199,8 @@ def test_impossible_settings_are_refused():
         SAVEConfig(mlp_layers=4)
     with pytest.raises(ValueError, match="adapter_channels is -1"):
         SAVEConfig(adapter_channels=-1)
+    with pytest.raises(ValueError, match="injection_width is 0"):
+        SAMAConfig(injection_width=0)
     sam = build_sam("mini")
     SAVE(sam, NARROW)
     with pytest.raises(ValueError, match="carries adapters already"):

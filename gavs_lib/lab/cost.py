@@ -20,14 +20,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from gavs_lib.gavs import GAVSConfig
-from gavs_lib.lab.joint import JointConfig
-from gavs_lib.lab.shipped import FROZEN_ENCODER, MINI_CONFIG, MINI_SAVE, MODELS, SMALL, build_model
+from gavs_lib.lab.shipped import FROZEN_ENCODER, MINI_CONFIG, MINI_SAVE, MODELS, SMALL, ModelConfig, build_model
 from gavs_lib.lab.tune import ATTEMPTS
 from gavs_lib.lab.weights import write_atomically
 from gavs_lib.losses import segmentation_loss
 from gavs_lib.sam import build_sam, fuse_attention
-from gavs_lib.save import SAVEConfig
 from gavs_lib.world.folder import fingerprint
 
 FULL = 128  # pixels; SAM-mini's own
@@ -38,7 +35,7 @@ class Costed:
     """A model to measure: its kind (`lab.shipped.MODELS`), its settings, the side of its pictures, its SAM."""
 
     kind: str
-    config: GAVSConfig | SAVEConfig | JointConfig | None = None
+    config: ModelConfig | None = None
     image_size: int = FULL
     sam: str = "mini"  # another one: with random weights, which cost as much as its own
 

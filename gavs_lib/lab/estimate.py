@@ -17,12 +17,10 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from gavs_lib.gavs import GAVSConfig
-from gavs_lib.lab.shipped import MODELS
+from gavs_lib.lab.shipped import MODELS, ModelConfig
 from gavs_lib.lab.train import accelerator_for
 from gavs_lib.losses import segmentation_loss
 from gavs_lib.sam import build_sam
-from gavs_lib.save import SAVEConfig
 
 SHARE = (0.12, 0.23)  # of a GPU's peak: the least and the most that is assumed
 
@@ -47,7 +45,7 @@ class Operations:
 
 
 def count_operations(
-    kind: str, config: GAVSConfig | SAVEConfig | None = None, sam: str = "vit_b", image_size: int | None = None
+    kind: str, config: ModelConfig | None = None, sam: str = "vit_b", image_size: int | None = None
 ) -> Operations:
     """Count what a model does for one frame; nothing is computed and no weights are needed.
 

@@ -34,17 +34,15 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from gavs_lib.data.shots import seeded_order
-from gavs_lib.gavs import GAVSConfig
 from gavs_lib.lab.evaluate import score, score_boxes, shuffled, silent, swap_test, with_one_of
 from gavs_lib.lab.features import FeatureSet, extract_features
 from gavs_lib.lab.protocols import STARTS, DiskData, Pool, Toyshop, one_sound
-from gavs_lib.lab.shipped import MINI_TRAINING, MODELS, default_config
+from gavs_lib.lab.shipped import MINI_TRAINING, MODELS, ModelConfig, default_config
 from gavs_lib.lab.statistics import text_of
 from gavs_lib.lab.train import FitConfig, FitResult, collate, fit
 from gavs_lib.lab.weights import load_trained
 from gavs_lib.losses import clip_average, semantic_loss
 from gavs_lib.metrics import summarize_iou
-from gavs_lib.save import SAVEConfig
 from gavs_lib.vggish import VGGish
 from gavs_lib.world.folder import DEFAULT_COUNTS
 
@@ -137,7 +135,7 @@ class Experiment:
         return [name.strip() for name in self.start.split(",")] if self.start else []
 
     @property
-    def model_config(self) -> GAVSConfig | SAVEConfig:
+    def model_config(self) -> ModelConfig:
         return _changed("config", default_config(self.model), self.config)
 
     @property

@@ -24,15 +24,13 @@ from gavs_lib.data import MS3, S4, VGGSS, AVSBench, derive_v3, read_v3, tokens
 from gavs_lib.data.avsbench import SUBSETS, read_metadata
 from gavs_lib.data.shots import draw_shots
 from gavs_lib.data.v3 import V3Lists
-from gavs_lib.gavs import GAVSConfig
 from gavs_lib.lab.official import OFFICIAL, named_weights
-from gavs_lib.lab.shipped import MODELS, TEST_PARTS, build_model
+from gavs_lib.lab.shipped import MODELS, TEST_PARTS, ModelConfig, build_model
 from gavs_lib.lab.synthetic import synthetic_clips
 from gavs_lib.lab.toyshop import ToyshopClips, toyshop_clips
 from gavs_lib.lab.twin import twin_clips, twin_few_shot
 from gavs_lib.lab.weights import sha256
 from gavs_lib.sam import build_sam, fuse_attention
-from gavs_lib.save import SAVEConfig
 from gavs_lib.vggish import VGGish, load_vggish
 from gavs_lib.world.classes import class_split
 from gavs_lib.world.folder import fingerprint
@@ -86,7 +84,7 @@ class Toyshop:
     def world(self) -> str:
         return fingerprint()
 
-    def build(self, kind: str, config: GAVSConfig | SAVEConfig) -> nn.Module:
+    def build(self, kind: str, config: ModelConfig) -> nn.Module:
         return build_model(kind, config, self.image_size or None)
 
     def ear(self, final_relu: bool) -> VGGish:
@@ -248,7 +246,7 @@ class DiskData:
     def world(self) -> str:
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
 
-    def build(self, kind: str, config: GAVSConfig | SAVEConfig) -> nn.Module:
+    def build(self, kind: str, config: ModelConfig) -> nn.Module:
         sam = build_sam(self.sam, named_weights(self.sam_checkpoint, self.sam) or None, self.image_size or None)
         if self.sam != "mini":
             fuse_attention(sam)  # at 1024 pixels, attention as SAM writes it fills the memory of most GPUs

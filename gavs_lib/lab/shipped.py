@@ -38,7 +38,7 @@ from gavs_lib.lab.toyshop import toyshop_features
 from gavs_lib.lab.train import FitConfig, fit
 from gavs_lib.lab.weights import load_tensors, load_trained, save_trained, write_atomically, write_checksums
 from gavs_lib.sam import build_sam, fuse_attention
-from gavs_lib.save import APSAM, SAMAAVS, SAVE, SAVEConfig
+from gavs_lib.save import APSAM, SAMAAVS, SAVE, SAMAConfig, SAVEConfig
 from gavs_lib.vggish import VGGish, load_vggish
 from gavs_lib.world.classes import class_split
 from gavs_lib.world.folder import DEFAULT_COUNTS, fingerprint
@@ -56,6 +56,7 @@ MODELS = {
     "ap_sam": APSAM,
     "joint": Joint,
 }
+ModelConfig = GAVSConfig | SAVEConfig | SAMAConfig  # settings of one of these
 
 # Variants were compared on validation clips (seen and unseen-validation), one seed each: data/results/tuning.csv. None
 # led on all four kinds of clips, so this is the plain form of the paper, with Dice added.
@@ -64,6 +65,7 @@ MINI_CONFIG = GAVSConfig(adapter_width=32, cola_width=32)
 FROZEN_ENCODER = replace(MINI_CONFIG, adapter_width=0, tune_from=6)
 # The paper's adapters with fewer channels: with the encoder's own they would be nearly as large as all of SAM-mini.
 MINI_SAVE = SAVEConfig(adapter_channels=32)
+MINI_SAMA = SAMAConfig(injection_width=128)  # as wide as the encoder
 MINI_JOINT = JointConfig(adapter_width=32, cola_width=32)
 MINI_TRAINING = FitConfig(
     epochs=6,
@@ -79,7 +81,7 @@ MINI_TRAINING = FitConfig(
     val_every=2,
     precision="bf16",  # half the time of a step, on a CPU that has it; any other emulates it
 )
-SAVE_RATE, SAMA_RATE = 2e-4, 5e-4  # what their trials chose (data/results/tuning.csv); the first is the paper's too
+SAVE_RATE, SAMA_RATE = 2e-4, 1e-3  # what their trials chose (data/results/tuning.csv); the first is the paper's too
 # The loss of SAVE and SAMA-AVS: BCE and soft IoU.
 SAVE_TRAINING = replace(MINI_TRAINING, dice_weight=0.0, iou_weight=1.0, semantic_weight=0.0)
 SMALL = 64  # pixels: half of what SAM-mini was pre-trained with, in each direction (SAVE: a quarter)
@@ -95,7 +97,7 @@ class Recipe:
         half: rounded to half precision before it is measured and shipped.
     """
 
-    config: GAVSConfig | SAVEConfig
+    config: ModelConfig
     training: FitConfig = MINI_TRAINING
     image_size: int | None = None
     half: bool = False
@@ -131,9 +133,10 @@ def table_5(config: GAVSConfig = MINI_CONFIG) -> dict[str, tuple[str, GAVSConfig
     }
 
 
-def default_config(kind: str) -> GAVSConfig | SAVEConfig:
+def default_config(kind: str) -> ModelConfig:
     """The course's settings of a kind of model, one of ``MODELS``."""
-    return {SAVEConfig: MINI_SAVE, JointConfig: MINI_JOINT}.get(MODELS[kind].Config, MINI_CONFIG)
+    own = {SAVEConfig: MINI_SAVE, SAMAConfig: MINI_SAMA, JointConfig: MINI_JOINT}
+    return own.get(MODELS[kind].Config, MINI_CONFIG)
 
 
 def shipped_recipe(kind: str) -> Recipe:
@@ -141,12 +144,12 @@ def shipped_recipe(kind: str) -> Recipe:
     small = {
         # Four channels in the adapters and half precision, so that the file stays below two megabytes.
         "save": Recipe(replace(MINI_SAVE, adapter_channels=4), replace(SAVE_TRAINING, lr=SAVE_RATE), SMALL, half=True),
-        "sama_avs": Recipe(MINI_SAVE, replace(SAVE_TRAINING, lr=SAMA_RATE), SMALL, half=True),
+        "sama_avs": Recipe(MINI_SAMA, replace(SAVE_TRAINING, lr=SAMA_RATE), SMALL, half=True),
     }
     return small.get(kind, Recipe(default_config(kind)))
 
 
-def build_model(kind: str, config: GAVSConfig | SAVEConfig | None = None, image_size: int | None = None) -> nn.Module:
+def build_model(kind: str, config: ModelConfig | None = None, image_size: int | None = None) -> nn.Module:
     """An untrained model of a kind, on the shipped SAM-mini.
 
     Args:
