@@ -77,7 +77,7 @@ from gavs_lib.lab.experiment import Bench, Experiment
 from gavs_lib.lab.shipped import load_model
 
 # %%
-from gavs_lib.lab.statistics import ENOUGH, on_shared_clips, paired, read_results, scores_of, spread
+from gavs_lib.lab.statistics import on_shared_clips, over_parts, paired, read_results, scores_of, spread
 from gavs_lib.lab.toyshop import scene_clip
 from gavs_lib.lab.train import FitConfig, collate, fit, predict_masks
 from gavs_lib.lab.tune import FEW_SHOT_RATES, chosen
@@ -463,7 +463,7 @@ display(pd.DataFrame(aside).round(1))
 # 2. **Is GAVS with 3 shots ahead of the others with 5?** ("after 3-shot learning, our model surpasses other models' performance trained with 5-shot")
 # 3. **Do the shots teach, or the steps?** $k$ shots against their control.
 #
-# Section 4c asks the first one again in another data set, and section 5 adds two about the amount of training data. The more one asks, the more often chance says yes: of 20 intervals of 95 %, one misses on average. So *all questions that get a verdict in section 6* are counted as one family, measured or not, and each interval is widened (Bonferroni) so that all of them hold at once in 95 % of repetitions. (The live training above and the searches for a cause below are counted apart.)
+# Section 4c asks the first one again in another data set, and section 5 adds two about the amount of training data. The more one asks, the more often chance says yes: of 20 intervals of 95 %, one misses on average. So *all questions that get a verdict in section 6* are counted as one family, measured or not, and each interval is widened (Bonferroni) so that all of them hold at once in 95 % of repetitions, as far as a bootstrap of few trainings can promise that (`gavs_lib.lab.statistics`). (The live training above and the searches for a cause below are counted apart.)
 #
 # A verdict is computed, never typed: it **holds** if the interval lies above 0, **does not hold** if it lies below, and is otherwise **not decided** by these trainings; so it is, too, where there are fewer trainings than `fewest`, since an interval over two seeds knows nothing of seeds. One from fewer than six is **provisional**: three seeds agree by chance more often than an interval can tell (`gavs_lib.lab.statistics` has the numbers).
 
@@ -497,14 +497,7 @@ for variant, counts in [("gavs", [1, 3, 5]), *((variant, [5]) for variant in riv
 def with_boxes(figure: str) -> pd.DataFrame:
     """One row for each training and state: its scores on the entries of all parts that are no shots of any k."""
     here = measurements[measurements["figure"] == figure]
-    here = here[here["variant"].isin([*models_of, with_adapter])]
-    rows, unit = [], ["variant", "rotation", "seed", "shots", "state"]
-    for place, parts in here.groupby(unit, sort=False):
-        scores = np.full(max(map(len, parts["scores"])), np.nan)
-        for each in parts["scores"]:
-            scores[: len(each)][np.isfinite(each)] = each[np.isfinite(each)]
-        rows.append((*place, scores))
-    table = pd.DataFrame(rows, columns=[*unit, "scores"])
+    table = over_parts(here[here["variant"].isin([*models_of, with_adapter])])
     # Trainings without shots from the other data set would only leave fewer of the others to compare.
     learned = table.loc[table["shots"] > 0, ["variant", "rotation", "seed"]].drop_duplicates()
     return on_shared_clips(table.merge(learned)) if len(learned) else table.iloc[:0].assign(value=0.0)
@@ -639,11 +632,8 @@ def judge(question: str, name: str, a: pd.DataFrame, b: pd.DataFrame, lack: floa
         return row
     # The toy shop draws other clips in each rotation; the twin's entries are the same in all.
     d = paired(a, b, comparisons=len(questions), draws=draws or None, shared_clips=question == abroad)
-    decided = (d.low + lack > 0 or d.high + lack < 0) and len(d.units) >= fewest
-    held = ("holds" if d.low + lack > 0 else "does not hold") if decided else "not decided"
-    held += ", provisionally" if decided and len(d.units) < ENOUGH else ""
     row |= {"value": 100 * d.mean, "low": 100 * d.low, "high": 100 * d.high, "trainings": len(d.units)}
-    return row | {"verdict": held, "above 0": int((d.units > 0).sum())}
+    return row | {"verdict": d.verdict(lack, fewest), "above 0": int((d.units > 0).sum())}
 
 
 # %%

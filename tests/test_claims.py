@@ -6,7 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gavs_lib.lab.claims import questions_of_shots, questions_of_table_5, summary, told, verdict
+from gavs_lib.lab import claims
+from gavs_lib.lab.claims import ablation_questions, gap_questions, shots_questions, summary, told, zero_shot_questions
+from gavs_lib.lab.grid import read_plan
 from gavs_lib.lab.statistics import ENOUGH, Difference, read_results
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "laboratory.md"
@@ -17,36 +19,37 @@ def recorded():
     return read_results()
 
 
-def difference(mean, low, high, units):
-    return Difference(mean, low, high, 0.95, pd.Series([mean] * units), 10.0)
-
-
 @pytest.mark.parametrize(
-    "low, high, units, lack, judged, cell",
+    "low, units, lack, cell",
     [
-        (0.01, 0.03, ENOUGH, 0.0, "holds", "**+2.0 [+1.0, +3.0]**"),
-        (-0.01, 0.03, ENOUGH, 0.0, "not decided", "+2.0 [-1.0, +3.0]"),
-        (-0.01, 0.03, ENOUGH, 0.02, "holds", "**+2.0 [-1.0, +3.0]**"),  # behind by one point at most, two allowed
-        (-0.05, -0.01, ENOUGH, 0.0, "does not hold", "**+2.0 [-5.0, -1.0]**"),
-        (0.01, 0.03, ENOUGH - 1, 0.0, "holds, provisionally", "**+2.0 [+1.0, +3.0]**\\*"),
+        (0.01, ENOUGH, 0.0, "**+2.0 [+1.0, +3.0]**"),
+        (-0.01, ENOUGH, 0.0, "+2.0 [-1.0, +3.0]"),
+        (-0.01, ENOUGH, 0.02, "**+2.0 [-1.0, +3.0]**"),  # behind by one point at most, two allowed
+        (0.01, ENOUGH - 1, 0.0, "**+2.0 [+1.0, +3.0]**\\*"),
     ],
 )
-def test_an_interval_decides_where_it_excludes_zero_and_provisionally_with_few_trainings(
-    low, high, units, lack, judged, cell
-):
-    found = difference(0.02, low, high, units)
-    assert verdict(found, lack) == judged and told(found, lack) == cell
+def test_what_is_decided_is_bold_and_starred_where_that_is_provisional(low, units, lack, cell):
+    assert told(Difference(0.02, low, 0.03, 0.95, pd.Series([0.02] * units), 10.0), lack) == cell
+    assert told(None) == "not yet measured"
 
 
-def test_questions_without_rows_are_counted_and_say_so(recorded):
-    whole, less = questions_of_shots(recorded), questions_of_shots(recorded[recorded["variant"] != "tpavi"])
-    assert len(whole) == len(less) == 43, "those of notebook 07"
-    assert less["ahead", "tpavi", 0].answer(43) is None and told(None) == "not yet measured"
-    assert len(questions_of_table_5(recorded)) == 6, "those of notebook 08"
+def test_questions_without_rows_are_counted(recorded):
+    less = recorded[recorded["variant"] != "tpavi"]
+    for ask, number in ((zero_shot_questions, 9), (gap_questions, 6), (shots_questions, 43)):
+        assert len(ask(recorded)) == len(ask(less)) == number, "those of notebooks 06 and 07"
+    assert shots_questions(less)["ahead", "tpavi", 0].answer(43) is None
+    sizes = [len(ablation_questions(recorded, family)) for family in (claims.TABLE_5, claims.PROMPT, claims.LOSSES)]
+    assert sizes == [8, 6, 14], "those of notebook 08"
+
+
+def test_what_is_compared_is_in_the_plan():
+    planned = {unit.variant for unit in read_plan()}
+    families = [*claims.TABLE_5.values(), *claims.PROMPT.values(), *claims.LOSSES.values()]
+    assert {side for sides in families for side in sides} | set(claims.RIVALS) <= planned
 
 
 def test_a_pair_is_a_mean_over_trainings_of_differences_over_shared_clips(recorded):
-    question = questions_of_shots(recorded)["ahead", "tpavi", 5]
+    question = shots_questions(recorded)["ahead", "tpavi", 5]
     both = question.a.merge(question.b, on=["rotation", "seed"], suffixes=("_a", "_b"))
     differences = []
     for row in both.itertuples():

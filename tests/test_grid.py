@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from papermill import inspect_notebook
 
 from gavs_lib.lab import grid
 from gavs_lib.lab.experiment import Experiment
-from gavs_lib.lab.grid import PLAN, RESULTS, UNIT, Unit, finished, main, read_plan, run_grid, verify
+from gavs_lib.lab.grid import PLAN, REPOSITORY, RESULTS, UNIT, Unit, finished, main, read_plan, run_grid, verify
 from gavs_lib.lab.shipped import record
 from gavs_lib.lab.statistics import read_results
 
@@ -286,3 +287,9 @@ def test_the_data_of_a_plan_go_into_its_trainings(tmp_path, capsys):
     given = ["--plan", str(tmp_path / "plan.yaml"), "--results", str(tmp_path / "r.csv"), "--data", "most=4"]
     assert main([*given, "--list"]) == 2
     assert "one division of classes" in capsys.readouterr().err, "the toy shop's rotations are none of theirs"
+
+
+def test_the_line_that_a_reader_is_told_to_replace_stands_in_the_notebook_that_trains():
+    told = (REPOSITORY / "notebooks" / "08_ablations.py").read_text(encoding="utf-8")
+    quoted = re.search(r"Where it says `([^`]+)`", told).group(1)
+    assert quoted in (REPOSITORY / "notebooks" / "grid" / "one_training.py").read_text(encoding="utf-8").splitlines()

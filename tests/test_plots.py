@@ -96,6 +96,10 @@ SHOTS = pd.DataFrame(
     ],
     columns=["panel", "name", "x", "mean", "sd", "control"],
 )
+TRAININGS = pd.DataFrame(
+    [("GAVS", "prompt", 79.0), ("SAM-Fusion", "fusion", 81.0), ("GAVS", "prompt", 66.0)],
+    columns=["name", "kind", "value"],
+)
 CHANGES = pd.DataFrame(
     [("bell", 0.2, 0.6, 0.3), ("car", 0.5, 0.4, 0.5)], columns=["name", "before", "after", "control"]
 )
@@ -142,6 +146,7 @@ FIGURES = {
     ),
     "draws": lambda: plots.draws([[1, 3, 0], [1, 3, 0, 0]], ["bell", "car"], "draws"),
     "trade_off": lambda: plots.trade_off(COSTS, "quality and cost", "milliseconds a frame", "mean IoU"),
+    "trainings": lambda: plots.trainings(TRAININGS, "trainings", "mean IoU (%)"),
     "bands": lambda: plots.bands(SHOTS, "few shots", "shots"),
     "changes": lambda: plots.changes(CHANGES, "changes", ["before", "after", "control"]),
     "architecture": lambda: plots.architecture("GAVS"),
@@ -507,6 +512,16 @@ def test_changes_point_from_before_to_after_row_by_row():
     assert before == [[0.2, 0], [0.5, 1]] and after == [[0.6, 0], [0.4, 1]] and control == [[0.3, 0], [0.5, 1]]
     with pytest.raises(ValueError, match=r"\['before', 'after'\] do not name"):
         plots.changes(CHANGES, "changes", ["before", "after"])
+
+
+def test_every_training_is_a_dot_on_the_line_of_its_variant():
+    axis = FIGURES["trainings"]().axes[0]
+    prompted, fused = axis.lines
+    assert prompted.get_xydata().tolist() == [[79, 0], [66, 0]] and fused.get_xydata().tolist() == [[81, 1]]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["GAVS", "SAM-Fusion"]
+    for wrong in (TRAININGS.drop(columns="kind"), TRAININGS[:0], TRAININGS.assign(kind="both")):
+        with pytest.raises(ValueError, match="expected name, kind and value"):
+            plots.trainings(wrong, "t", "x")
 
 
 def test_a_trade_off_names_every_model_and_joins_those_of_a_family():

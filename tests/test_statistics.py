@@ -5,8 +5,13 @@ import pandas as pd
 import pytest
 
 from gavs_lib.lab.statistics import (
+    ENOUGH,
+    Difference,
     compare,
+    gap,
+    joined,
     on_shared_clips,
+    over_parts,
     paired,
     read_results,
     scores_of,
@@ -115,6 +120,62 @@ def test_there_are_enough_draws_beyond_each_bound():
     a, b = (rows({(0, s): rng.random(40) for s in range(3)}) for _ in range(2))
     by_seed = [paired(a, b, comparisons=40, seed=seed).low for seed in range(5)]
     assert np.ptp(by_seed) < 0.1 * (paired(a, b, comparisons=40).mean - by_seed[0])
+
+
+def test_a_bound_lies_beyond_where_more_draws_would_put_it():
+    rng = np.random.default_rng(6)
+    a, b = (rows({(0, s): rng.random(40) for s in range(3)}) for _ in range(2))
+    exact = paired(a, b, draws=100_000)
+    by_seed = [paired(a, b, seed=seed) for seed in range(1, 21)]
+    assert sum(found.low <= exact.low for found in by_seed) >= 18
+    assert sum(found.high >= exact.high for found in by_seed) >= 18
+
+
+@pytest.mark.parametrize(
+    "low, high, units, lack, verdict",
+    [
+        (0.01, 0.03, ENOUGH, 0.0, "holds"),
+        (-0.01, 0.03, ENOUGH, 0.0, "not decided"),
+        (-0.01, 0.03, ENOUGH, 0.02, "holds"),  # behind by one point at most, two allowed
+        (-0.05, -0.01, ENOUGH, 0.02, "not decided"),
+        (-0.05, -0.03, ENOUGH, 0.02, "does not hold"),
+        (0.01, 0.03, ENOUGH - 1, 0.0, "holds, provisionally"),
+        (0.01, 0.03, 1, 0.0, "not decided"),  # fewer than two
+    ],
+)
+def test_an_interval_decides_where_it_excludes_the_bound(low, high, units, lack, verdict):
+    found = Difference(0.02, low, high, 0.95, pd.Series([0.02] * units), 10.0)
+    assert found.verdict(lack, fewest=2) == verdict
+
+
+def test_parts_are_joined_clip_by_clip_and_a_training_that_lacks_one_is_left_out():
+    table = pd.concat(
+        [
+            rows({(0, 0): [0.2, 0.4]}, variant="a", part="v1s"),
+            rows({(0, 0): [0.9]}, variant="a", part="v1m"),
+            rows({(0, 1): [0.5]}, variant="a", part="v1s"),
+            rows({(0, 0): [0.1]}, variant="a", part="other"),
+        ]
+    )
+    found = joined(table, {"seen": ["v1s", "v1m"], "unseen": []})
+    assert found[["variant", "classes", "rotation", "seed"]].to_numpy().tolist() == [["a", "seen", 0, 0]]
+    assert found["scores"][0].tolist() == [0.9, 0.2, 0.4] and found["value"][0] == pytest.approx(0.5)
+
+
+def test_parts_that_hold_their_own_clips_of_one_list_become_that_list():
+    given = {"variant": "a", "shots": 0, "state": "best"}
+    table = pd.concat([rows({(0, 0): [0.2, np.nan, 0.4]}, **given), rows({(0, 0): [np.nan, 0.9]}, **given)])
+    found = over_parts(table)
+    assert len(found) == 1 and found["scores"][0].tolist() == [0.2, 0.9, 0.4]
+
+
+def test_a_gap_is_the_mean_on_seen_clips_less_that_on_unseen_ones():
+    seen, unseen = rows({(0, 0): [0.8, 0.6, np.nan, 1.0], (0, 1): [0.5]}), rows({(0, 0): [0.1, 0.3]})
+    found = gap(seen, unseen)
+    assert found[["rotation", "seed"]].to_numpy().tolist() == [[0, 0]]
+    assert found["value"][0] == pytest.approx(0.8 - 0.2) and np.isnan(found["scores"][0]).sum() == 1
+    less = paired(found, gap(rows({(0, 0): [0.8, 0.8, np.nan, 0.8]}), rows({(0, 0): [0.5, 0.5]})))
+    assert less.mean == pytest.approx(0.6 - 0.3)
 
 
 def test_what_cannot_be_paired_is_refused():

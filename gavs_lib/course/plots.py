@@ -1329,6 +1329,39 @@ def bands(table: pd.DataFrame, title: str, xlabel: str, ylabel: str = "mean IoU"
         return _finish(figure, title)
 
 
+def trainings(table: pd.DataFrame, title: str, xlabel: str) -> Figure:
+    """Every training as a dot, a line for each variant; fused models in blue, prompted ones in orange.
+
+    Args:
+        table: columns name, kind ("prompt" or "fusion") and value; names are drawn in order of appearance.
+        title: of the figure.
+        xlabel: what the values are, with their unit.
+
+    Raises:
+        ValueError: a column is missing, there is no row, or an unknown kind.
+    """
+    kinds = {"prompt": (SOUNDING, "o", "sound as a prompt"), "fusion": (SILENT, "s", "sound fused with the picture")}
+    missing = {"name", "kind", "value"} - set(table.columns)
+    if missing or table.empty or not set(table["kind"]) <= set(kinds):
+        raise ValueError(
+            f"the table lacks columns {sorted(missing)}, has no row ({len(table)}) or a kind other than "
+            f"{' and '.join(kinds)}; expected name, kind and value."
+        )
+    names = list(dict.fromkeys(table["name"]))
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(WIDTH, 1.5 + 0.3 * len(names)), layout="constrained")
+        for kind, (color, marker, label) in kinds.items():
+            rows = table[table["kind"] == kind]
+            axis.plot(
+                rows["value"], rows["name"].map(names.index), marker, color=color, alpha=0.75, label=label, markersize=7
+            )
+        axis.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5), xlabel=xlabel)
+        axis.grid(axis="y", color="#DDDDDD", linewidth=0.8)
+        axis.set_axisbelow(True)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        return _finish(figure, title)
+
+
 def trade_off(table: pd.DataFrame, title: str, xlabel: str, ylabel: str) -> Figure:
     """Quality against cost: a dot a training recipe, with its spread; those of one family share a colour and a line.
 

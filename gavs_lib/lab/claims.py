@@ -2,30 +2,50 @@
 
     python -m gavs_lib.lab.claims
 
-prints them as Markdown. Notebooks 06 to 08 ask the same questions step by step and draw them; the families of
-questions, whose intervals hold all at once, are the same there and here.
+prints them as Markdown. Notebooks 06 to 08 ask these questions step by step and draw them; what they count as one
+family of questions is one here.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from gavs_lib.lab.statistics import ENOUGH, UNIT, Difference, on_shared_clips, paired, read_results
+from gavs_lib.lab.statistics import UNIT, Difference, gap, joined, on_shared_clips, over_parts, paired, read_results
 
 RIVALS = {"sam_fusion": "SAM-Fusion", "audio_sam": "Audio-SAM", "tpavi": "TPAVI"}
 SHOTS = (0, 1, 3, 5)
 TOLERANCE = 0.02  # by how much GAVS may lack and still "match" (set beforehand)
+SEEN, UNSEEN = "v1s test", "v1s unseen_test"
+GROUPS = {"seen": [SEEN, "v1m test"], "unseen": [UNSEEN, "v1m unseen_test"]}
+UNSEEN_PARTS = {  # part -> what it is called, and its figure
+    UNSEEN: ("one toy sounds", "mIoU"),
+    "v1m unseen_test": ("several sound", "mIoU"),
+    "twin unseen_test": ("sketchbook", "IoU with boxes"),
+}
+# Notebook 08's families: what is asked -> which variant, less which.
 TABLE_5 = {
     "ColA (e - a)": ("5e ColA", "5a freeze"),
+    "ColA (e - Audio-SAM at its own rate)": ("5e ColA", "audio_sam"),
     "visual adapters (i - h)": ("5i visual adapters", "5e ColA"),
     "the semantic-aware prompt (j - i)": ("gavs", "5i visual adapters"),
 }
-UNSEEN, SEEN = "v1s unseen_test", "v1s test"
-UNIT_OF_VARIANT = ["variant", *UNIT]
+PROMPT = {
+    "noise, beside the cue": ("gavs", "cue, no noise"),
+    "cue, beside the noise": ("gavs", "noise, no cue"),
+    "noise that is learned, for noise that is drawn": ("gavs", "gaussian noise"),
+}
+LOSSES = {
+    "no semantic loss": ("no semantic loss", "gavs"),
+    "ten times the semantic loss": ("semantic loss x 10", "gavs"),
+    "margin 0.1 for 0.3": ("margin 0.1", "gavs"),
+    "margin 1 for 0.3": ("margin 1", "gavs"),
+    "same class is a negative": ("same class is a negative", "gavs"),
+    "final ReLU on VGGish": ("final ReLU", "gavs"),
+    "pure BCE, no Dice": ("pure BCE", "gavs"),
+}
 
 
 @dataclass(frozen=True)
@@ -50,133 +70,144 @@ class Question:
         return paired(self.a, self.b, comparisons, draws, shared_clips=self.shared_clips)
 
 
-def verdict(found: Difference | None, lack: float = 0.0) -> str:
-    """What an interval says, in the words of the notebooks."""
-    if found is None:
-        return "not yet measured"
-    if found.low + lack <= 0 <= found.high + lack:
-        return "not decided"
-    held = "holds" if found.low + lack > 0 else "does not hold"
-    return held + (", provisionally" if len(found.units) < ENOUGH else "")
-
-
 def told(found: Difference | None, lack: float = 0.0) -> str:
     """A cell of a table, in points; bold where the interval decides, with a star where it does so provisionally."""
     if found is None:
         return "not yet measured"
     numbers = f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
-    judged = verdict(found, lack)
-    if judged == "not decided":
-        return numbers
-    return f"**{numbers}**" + ("\\*" if "provisionally" in judged else "")
+    verdict = found.verdict(lack)
+    return numbers if verdict == "not decided" else f"**{numbers}**" + ("\\*" if "provisionally" in verdict else "")
 
 
-def questions_of_shots(table: pd.DataFrame) -> dict[tuple[str, str, int], Question]:
-    """The questions of notebook 07: (what is asked, of whom, at how many shots or of which clips) -> question."""
+def zero_shot_questions(table: pd.DataFrame) -> dict[tuple[str, str], Question]:
+    """Notebook 06's: is GAVS ahead of a rival on a part with unseen classes? (part, rival) -> question."""
+    rows = _zero_shot(table)
+    asked = {}
+    for part, (_, figure) in UNSEEN_PARTS.items():
+        here = rows[(rows["part"] == part) & (rows["figure"] == figure)]
+        for rival in RIVALS:
+            asked[part, rival] = Question(_of(here, "gavs"), _of(here, rival), shared_clips=part.startswith("twin"))
+    return asked
+
+
+def gap_questions(table: pd.DataFrame) -> dict[tuple[str, str], Question]:
+    """Notebook 06's: does a rival lose more than GAVS from seen to unseen classes? (unseen part, rival) -> question."""
+    rows = _zero_shot(table)
+    rows = rows[rows["figure"] == "mIoU"]
+    asked = {}
+    for seen, unseen in zip(GROUPS["seen"], GROUPS["unseen"]):
+        lost = {
+            model: gap(*(_of(rows[rows["part"] == part], model) for part in (seen, unseen)))
+            for model in ("gavs", *RIVALS)
+        }
+        asked |= {(unseen, rival): Question(lost[rival], lost["gavs"]) for rival in RIVALS}
+    return asked
+
+
+def shots_questions(table: pd.DataFrame) -> dict[tuple[str, str, Hashable], Question]:
+    """Notebook 07's: (what is asked, of whom, at how many shots or of which classes) -> question."""
     scores = table[table["figure"] == "mIoU"]
     models = ["gavs", *RIVALS]
     here = on_shared_clips(scores[scores["variant"].isin(models) & (scores["part"] == UNSEEN)])
-    there = _on_boxes(table[table["variant"].isin([*models, "adapter on F_V"])])  # the clips that 07 compares them on
-    zero_shot = scores[(scores["shots"] == 0) & (scores["state"] == "best")]
+    boxes = table[table["variant"].isin([*models, "adapter on F_V"]) & (table["figure"] == "IoU with boxes")]
+    there = over_parts(boxes)
+    taught = there.loc[there["shots"] > 0, ["variant", *UNIT]].drop_duplicates()
+    there = on_shared_clips(there.merge(taught)) if len(taught) else there
+    one_rotation = _zero_shot(scores)[lambda rows: rows["rotation"] == 0]  # shares were taken in one only
 
     def at(variant: str, k: int, state: str = "best", of: pd.DataFrame = here) -> pd.DataFrame:
         return of[(of["variant"] == variant) & (of["shots"] == k) & (of["state"] == state)]
 
     def share(variant: str, percent: int, part: str) -> pd.DataFrame:
         name = variant if percent == 100 else f"{variant}, {percent} %"
-        rows = zero_shot[(zero_shot["variant"] == name) & (zero_shot["part"] == part)]
-        return rows[rows["rotation"] == 0]  # shares were taken in one rotation only
+        return _of(one_rotation[one_rotation["part"] == part], name)
 
-    asked = {}
+    asked: dict[tuple[str, str, Hashable], Question] = {}
     for rival in RIVALS:
         for k in SHOTS:
             asked["ahead", rival, k] = Question(at("gavs", k), at(rival, k))
             state = "last" if k else "best"
             sides = at("gavs", k, state, there), at(rival, k, state, there)
             asked["ahead in the twin", rival, k] = Question(*sides, shared_clips=True)
-        asked["3 shots ahead of 5", rival, 0] = Question(at("gavs", 3), at(rival, 5))
-        for part, kind in ((SEEN, "seen"), (UNSEEN, "unseen")):
+        asked["3 shots ahead of 5", rival, "unseen"] = Question(at("gavs", 3), at(rival, 5))
+        for part, classes in ((SEEN, "seen"), (UNSEEN, "unseen")):
             if rival != "tpavi":  # trained on all clips only
-                asked["10 % ahead of 30 %", rival, kind] = Question(share("gavs", 10, part), share(rival, 30, part))
+                asked["10 % ahead of 30 %", rival, classes] = Question(share("gavs", 10, part), share(rival, 30, part))
             half = share("gavs", 50, part), share(rival, 100, part)
-            asked["50 % matches 100 %", rival, kind] = Question(*half, lack=TOLERANCE)
+            asked["50 % matches 100 %", rival, classes] = Question(*half, lack=TOLERANCE)
     for model, counts in {"gavs": SHOTS[1:], **dict.fromkeys(RIVALS, SHOTS[-1:])}.items():
         for k in counts:
             asked["ahead of control", model, k] = Question(at(model, k), at(model, k, "control"))
     return asked
 
 
-def questions_of_table_5(table: pd.DataFrame) -> dict[tuple[str, str], Question]:
-    """The questions of notebook 08 to the paper's Table 5: (step, classes) -> question."""
-    scores = table[(table["figure"] == "mIoU") & (table["shots"] == 0) & (table["state"] == "best")]
-    asked = {}
-    for classes, parts in (("seen", [SEEN, "v1m test"]), ("unseen", [UNSEEN, "v1m unseen_test"])):
-        rows = _joined(scores[scores["part"].isin(parts)], UNIT_OF_VARIANT)
-        for step, sides in TABLE_5.items():
-            asked[step, classes] = Question(*(rows[rows["variant"] == side] for side in sides))
-    return asked
+def ablation_questions(table: pd.DataFrame, family: Mapping[str, tuple[str, str]]) -> dict[tuple[str, str], Question]:
+    """Notebook 08's: (what is asked, seen or unseen classes) -> question.
+
+    Args:
+        table: of `read_results`.
+        family: `TABLE_5`, `PROMPT` or `LOSSES`.
+    """
+    rows = joined(_zero_shot(table)[lambda rows: rows["figure"] == "mIoU"], GROUPS)
+    return {
+        (name, classes): Question(*(_of(rows[rows["classes"] == classes], side) for side in sides))
+        for classes in GROUPS
+        for name, sides in family.items()
+    }
 
 
-def _joined(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """The scores of several parts as one row for each training."""
-    rows = []
-    for place, parts in table.groupby(by, sort=False):
-        scores = np.concatenate(parts.sort_values("part")["scores"].tolist())
-        rows.append((*place, np.nanmean(scores), scores))
-    return pd.DataFrame(rows, columns=[*by, "value", "scores"])
+def _zero_shot(table: pd.DataFrame) -> pd.DataFrame:
+    return table[(table["shots"] == 0) & (table["state"] == "best")]
 
 
-def _on_boxes(table: pd.DataFrame) -> pd.DataFrame:
-    """Of trainings with shots of the twin, scores on the entries that are nobody's shots, one row for each state."""
-    rows, unit = [], [*UNIT_OF_VARIANT, "shots", "state"]
-    for place, parts in table[table["figure"] == "IoU with boxes"].groupby(unit, sort=False):
-        # A part holds its own places of one list of entries, and NaN at the others'.
-        whole = np.full(max(map(len, parts["scores"])), np.nan)
-        for scores in parts["scores"]:
-            whole[: len(scores)][np.isfinite(scores)] = scores[np.isfinite(scores)]
-        rows.append((*place, whole))
-    entries = pd.DataFrame(rows, columns=[*unit, "scores"])
-    taught = entries.loc[entries["shots"] > 0, UNIT_OF_VARIANT].drop_duplicates()
-    return on_shared_clips(entries.merge(taught).assign(value=np.nan)) if len(taught) else entries.assign(value=np.nan)
+def _of(table: pd.DataFrame, variant: str) -> pd.DataFrame:
+    return table[table["variant"] == variant]
 
 
 def summary(table: pd.DataFrame, draws: int | None = None) -> str:
-    """All tables as Markdown.
+    """All tables as Markdown, each family of questions under a line that counts it.
 
     Args:
         table: of `read_results`.
         draws: of each bootstrap; None: as many as its interval needs.
     """
-    shots, ladder = questions_of_shots(table), questions_of_table_5(table)
-    answers = {place: question.answer(len(shots), draws) for place, question in shots.items()}
-    steps = {place: question.answer(len(ladder), draws) for place, question in ladder.items()}
 
-    def cell(place: tuple, lack: float) -> str:
-        return told(answers[place], lack) if place in answers else ""
+    def answers(asked: Mapping[tuple, Question]) -> dict[tuple, str]:
+        return {place: told(each.answer(len(asked), draws), each.lack) for place, each in asked.items()}
 
-    def rows(asked: str, columns: tuple, name: Callable[[str], str], lack: float = 0.0) -> list[list[str]]:
-        models = dict.fromkeys(model for question, model, _ in answers if question == asked)
-        return [[name(model), *(cell((asked, model, column), lack) for column in columns)] for model in models]
+    def counted(what: str, cells: Mapping[tuple, str]) -> str:
+        return f"*{what}: {len(cells)} questions, one family.*"
 
-    header = ["", *(f"{k} shots" if k != 1 else "1 shot" for k in SHOTS)]
-    by_shots = rows("ahead", SHOTS, lambda m: f"GAVS less {RIVALS[m]}")
-    by_shots += rows("ahead in the twin", SHOTS, lambda m: f"the same in the sketchbook, less {RIVALS[m]}")
-    by_shots += rows("ahead of control", SHOTS, lambda m: f"{RIVALS.get(m, 'GAVS')} less its control")
-    three = [[f"GAVS with 3 shots less {RIVALS[m]} with 5", told(answers["3 shots ahead of 5", m, 0])] for m in RIVALS]
-    kinds = ("seen", "unseen")
-    shares = rows("10 % ahead of 30 %", kinds, lambda m: f"GAVS with 10 % of the clips less {RIVALS[m]} with 30 %")
-    shares += rows("50 % matches 100 %", kinds, lambda m: f"GAVS with 50 % less {RIVALS[m]} with all", TOLERANCE)
-    added = [[step, *(told(steps[step, kind]) for kind in kinds)] for step in TABLE_5]
-    return "\n\n".join(
-        [
-            f"*{len(shots)} questions, whose intervals hold all at once in 95 % of repetitions:*",
-            _markdown(header, by_shots),
-            _markdown(["unseen classes", "points"], three),
-            _markdown(["share of the training clips", *(f"{kind} classes" for kind in kinds)], shares),
-            f"*{len(ladder)} questions of Table 5, a family of their own:*",
-            _markdown(["what is added", *(f"{kind} classes" for kind in kinds)], added),
-        ]
-    )
+    pieces, classes = [], list(GROUPS)
+    zero = answers(zero_shot_questions(table))
+    header = ["unseen classes", *(name for name, _ in UNSEEN_PARTS.values())]
+    rows = [[f"GAVS less {name}", *(zero[part, rival] for part in UNSEEN_PARTS)] for rival, name in RIVALS.items()]
+    pieces += [counted("Zero-shot", zero), _markdown(header, rows)]
+    gaps = answers(gap_questions(table))
+    header = ["lost from seen to unseen classes", *(UNSEEN_PARTS[part][0] for part in GROUPS["unseen"])]
+    rows = [[f"{name} less GAVS", *(gaps[part, rival] for part in GROUPS["unseen"])] for rival, name in RIVALS.items()]
+    pieces += [counted("Who loses more", gaps), _markdown(header, rows)]
+
+    shots = answers(shots_questions(table))
+
+    def of_shots(asked: str, columns: tuple, name: Callable[[str], str]) -> list[list[str]]:
+        models = dict.fromkeys(model for question, model, _ in shots if question == asked)
+        return [[name(model), *(shots.get((asked, model, column), "") for column in columns)] for model in models]
+
+    rows = of_shots("ahead", SHOTS, lambda m: f"GAVS less {RIVALS[m]}, unseen classes")
+    rows += of_shots("ahead in the twin", SHOTS, lambda m: f"GAVS less {RIVALS[m]}, sketchbook, all classes")
+    rows += of_shots("ahead of control", SHOTS, lambda m: f"{RIVALS.get(m, 'GAVS')} less its control, unseen classes")
+    pieces += [counted("Shots and shares", shots), _markdown(["", "0 shots", "1 shot", "3 shots", "5 shots"], rows)]
+    rows = of_shots("3 shots ahead of 5", tuple(classes), lambda m: f"GAVS, 3 shots, less {RIVALS[m]}, 5 shots")
+    rows += of_shots("10 % ahead of 30 %", tuple(classes), lambda m: f"GAVS, 10 % of the clips, less {RIVALS[m]}, 30 %")
+    rows += of_shots("50 % matches 100 %", tuple(classes), lambda m: f"GAVS, 50 %, less {RIVALS[m]}, all (may lack 2)")
+    pieces.append(_markdown(["", *(f"{kind} classes" for kind in classes)], rows))
+
+    for name, family in (("Table 5", TABLE_5), ("The prompt", PROMPT), ("The losses, less the course's", LOSSES)):
+        found = answers(ablation_questions(table, family))
+        rows = [[step, *(found[step, kind] for kind in classes)] for step in family]
+        pieces += [counted(name, found), _markdown(["", *(f"{kind} classes" for kind in classes)], rows)]
+    return "\n\n".join(pieces)
 
 
 def _markdown(header: list[str], rows: list[list[str]]) -> str:

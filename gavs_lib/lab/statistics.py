@@ -48,6 +48,22 @@ class Difference:
         """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
+    def verdict(self, lack: float = 0.0, fewest: int = 1) -> str:
+        """What the interval says to the claim that a is ahead of b.
+
+        Args:
+            lack: by how much a may be behind, in the figure's scale.
+            fewest: trainings, below which nothing is decided.
+
+        Returns:
+            "holds", "does not hold" or "not decided"; of fewer trainings than `ENOUGH`, what is decided is so
+            "provisionally".
+        """
+        if self.low + lack <= 0 <= self.high + lack or len(self.units) < fewest:
+            return "not decided"
+        decided = "holds" if self.low + lack > 0 else "does not hold"
+        return decided + (", provisionally" if len(self.units) < ENOUGH else "")
+
     def __str__(self) -> str:
         return (
             f"{100 * self.mean:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}], "
@@ -156,6 +172,66 @@ def on_shared_clips(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(kept).loc[table.index] if kept else table
 
 
+def joined(table: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The scores of each training on all parts of a group, one part after another.
+
+    Args:
+        table: rows of `read_results` of one figure and state.
+        groups: name, such as "seen" -> the parts that belong to it.
+
+    Returns:
+        Columns variant, classes (the group), rotation, seed, value, scores. A training that lacks a part is left out.
+    """
+    columns, rows = ["variant", "classes", *UNIT, "value", "scores"], []
+    group_of = {part: name for name, parts in groups.items() for part in parts}
+    here = table[table["part"].isin(group_of)]
+    here = here.assign(classes=here["part"].map(group_of))
+    for place, parts in here.groupby(columns[:4]):
+        if len(parts) == len(groups[place[1]]):
+            scores = np.concatenate(parts.sort_values("part")["scores"].tolist())
+            rows.append((*place, np.nanmean(scores), scores))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def over_parts(table: pd.DataFrame) -> pd.DataFrame:
+    """The scores of each training and state on one list of clips, of which every part holds its own.
+
+    Args:
+        table: rows of `read_results` of one figure; a part's scores are NaN at the clips of the others.
+
+    Returns:
+        Columns variant, rotation, seed, shots, state, scores.
+    """
+    place, rows = ["variant", *UNIT, "shots", "state"], []
+    for unit, parts in table.groupby(place, sort=False):
+        whole = np.full(max(map(len, parts["scores"])), np.nan)
+        for scores in parts["scores"]:
+            whole[: len(scores)][np.isfinite(scores)] = scores[np.isfinite(scores)]
+        rows.append((*unit, whole))
+    return pd.DataFrame(rows, columns=[*place, "scores"])
+
+
+def gap(seen: pd.DataFrame, unseen: pd.DataFrame) -> pd.DataFrame:
+    """What each training scores less on unseen classes than on seen ones, as rows for `paired`.
+
+    Clips are weighted so that the mean over all of them is mean(seen) - mean(unseen); a draw of clips is one of both.
+    So the two sides of a pair must have been tested on the same clips.
+
+    Args:
+        seen, unseen: rows of `read_results` of one figure and one variant, one for each training.
+
+    Returns:
+        The seen rows of the trainings that both have, with such scores and value.
+    """
+    both = seen.merge(unseen[[*UNIT, "scores"]], on=UNIT, suffixes=("", " unseen"))
+    weighted = []
+    for one, other in zip(both["scores"], both["scores unseen"]):
+        n, m = np.isfinite(one).sum(), np.isfinite(other).sum()
+        weighted.append(np.concatenate([one * (n + m) / n, -other * (n + m) / m]))
+    both = both.drop(columns="scores unseen").assign(scores=weighted)
+    return both.assign(value=[float(np.nanmean(each)) for each in weighted])
+
+
 def paired(
     a: pd.DataFrame,
     b: pd.DataFrame,
@@ -195,7 +271,10 @@ def paired(
     mean, several = units.mean(), len(values) if len(values) > 1 else len(units)
     spread_seen = np.sqrt(several / (several - 1)) if several > 1 else 1  # of one training only clips can be drawn
     drawn = mean + spread_seen * (_bootstrap(values, draws, seed, shared_clips) - mean)
-    low, high = np.quantile(drawn, [beyond, 1 - beyond])
+    # A bound is drawn, too. Moved outwards by two standard deviations of its rank, it decides nothing that another seed
+    # of the bootstrap would take back.
+    outwards = max(0.0, beyond - 2 * np.sqrt(beyond * (1 - beyond) / draws))
+    low, high = np.quantile(drawn, [outwards, 1 - outwards])
     clips = np.mean([np.isfinite(rows).sum(axis=1).mean() for rows in values])
     return Difference(float(mean), float(low), float(high), 1 - 2 * beyond, units, float(clips))
 
