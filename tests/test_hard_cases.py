@@ -363,6 +363,15 @@ def test_the_command_writes_tidy_rows_and_a_second_run_replaces_them(tmp_path, m
     assert "overlap" in capsys.readouterr().out
 
 
+def test_a_variant_of_a_kind_gets_rows_of_its_own_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(hard_cases, "measure_hard_cases", canned)
+    results = tmp_path / "hard_cases.csv"
+    hard_cases.main(["--models", "gavs", "--results", str(results)])
+    hard_cases.main(["--models", "gavs", "--name", "no cue", "--results", str(results)])
+    table = pd.read_csv(results).set_index("model")
+    assert set(table.index) == {"gavs", "no cue"} and "--name 'no cue'" in table.loc["no cue", "command"].iloc[0]
+
+
 def test_the_command_keeps_the_rows_of_another_rotation(tmp_path, monkeypatch):
     monkeypatch.setattr(hard_cases, "measure_hard_cases", canned)
     results = tmp_path / "hard_cases.csv"
@@ -376,7 +385,10 @@ def test_the_command_keeps_the_rows_of_another_rotation(tmp_path, monkeypatch):
 def test_the_command_refuses_one_file_for_two_models_and_weights_of_another_world(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         hard_cases.main(["--models", "gavs", "audio_sam", "--weights", "mine.safetensors"])
-    assert "--weights is the file of one model, but --models names 2" in capsys.readouterr().err
+    assert "--weights is of one model, but --models names 2" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        hard_cases.main(["--name", "mine"])
+    assert "--name is of one model" in capsys.readouterr().err
     monkeypatch.setattr(hard_cases, "fingerprint", lambda: "0123")
     with pytest.raises(ValueError, match="gavs was trained in a toy shop of fingerprint .*, this one is 0123"):
         hard_cases.main(["--models", "gavs", "--results", str(tmp_path / "none.csv")])

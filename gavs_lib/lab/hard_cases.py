@@ -30,6 +30,7 @@ The clips are new ones, of no split: toys stand wholly in the picture, sources t
 import argparse
 import itertools
 import os
+import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -364,12 +365,14 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m gavs_lib.lab.hard_cases", description=main.__doc__)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(KINDS))
     parser.add_argument("--weights", type=Path, help="of the one model named; without: the shipped ones")
+    parser.add_argument("--name", help="what the rows of the one model named are called; without: its kind")
     parser.add_argument("--count", type=int, default=40, help="clips a case, for each of seen and unseen classes")
     parser.add_argument("--cache", type=Path, help="folder of the feature cache; without: a temporary one")
     parser.add_argument("--results", type=Path, default=Path("data/results/hard_cases.csv"))
     chosen = parser.parse_args(argv)
-    if chosen.weights is not None and len(chosen.models) != 1:
-        parser.error(f"--weights is the file of one model, but --models names {len(chosen.models)}.")
+    for option, given in (("--weights", chosen.weights), ("--name", chosen.name)):
+        if given is not None and len(chosen.models) != 1:
+            parser.error(f"{option} is of one model, but --models names {len(chosen.models)}.")
     world, vggish = fingerprint(), load_vggish("mini")
     for kind in chosen.models:
         model, notes = load_model(kind, chosen.weights)
@@ -381,9 +384,11 @@ def main(argv: list[str] | None = None) -> None:
         command = f"python -m gavs_lib.lab.hard_cases --models {kind} --count {chosen.count}"
         if chosen.weights is not None:
             command += f" --weights {chosen.weights.name}"
+        if chosen.name is not None:
+            command += f" --name {shlex.quote(chosen.name)}"
         table = measure_hard_cases(model, vggish, chosen.cache, chosen.count, rotation, deaf=kind == "gavs_deaf")
         rows = summarize(table).assign(
-            model=kind,
+            model=chosen.name or kind,
             seed=notes["seed"] if "seed" in notes else notes["fit"]["seed"],
             rotation=rotation,
             world=world,
