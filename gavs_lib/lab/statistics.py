@@ -8,9 +8,9 @@ which clips of each. Seeds and models of one rotation share its clips, so a draw
 which is made good here; that a spread seen three or four times is itself uncertain is not. In simulations (300 to 400
 repetitions each; rotations and seeds 3 or 6 points apart) intervals of 95 % hold the truth in 90 to 97 % of cases for
 twelve trainings in four rotations, and for three trainings of one rotation in 98 % if their seeds are 2 points apart,
-in 91 % if 6. At the confidence that one of 43 questions gets, nominally 99.9 %, 97 to 100 % hold: four rotations cannot
-say how far a fifth may lie. So of a large family expect a wrong verdict now and then, most likely where a bound lies close
-to zero; and a verdict from fewer than `ENOUGH` trainings is provisional.
+in 91 % if 6. At the confidence that one of 43 questions gets, nominally 99.9 %, 97 to 100 % hold: four rotations
+cannot say how far a fifth may lie. So of a large family expect a wrong verdict now and then, most likely where a
+bound lies close to zero; and a verdict from fewer than `ENOUGH` trainings is provisional.
 """
 
 from collections.abc import Mapping, Sequence
