@@ -767,7 +767,7 @@ else:
 # **Where the miniature must differ from the paper, and why.**
 #
 # - *SAM-mini was pre-trained on the toys themselves*, all 36 classes, as the real SAM has met almost everything, but without the distance between SAM's photographs and AVSBench's films. Adapters are there to bridge that distance; here they have little to bridge.
-# - *Seen and unseen clips are of one kind.* In the paper fusion falls behind prompting, most of all where test data differ in kind from training data. Here they differ in the classes only, so there is less for prompting to gain; section 2's duels say how much.
+# - *Seen and unseen clips are of one kind.* In the paper fusion falls behind prompting, most of all where test data differ in kind from training data. Here they differ in the classes only. But that excuses nothing: where data do differ in kind, in the sketchbook of notebook 06, SAM-Fusion's lead over GAVS grows.
 # - *One toy, one look, one voice.* The visual cue is meant for sounds that many kinds of things could make. There are none here, so a cue that does nothing in this world may matter in another.
 # - *Few seeds.* Where the intervals above are wider than the differences, the honest sentence is "not decided". A table with one training a row cannot even say that.
 
