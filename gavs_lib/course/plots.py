@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import MaxNLocator
 
 from gavs_lib.audio import second_examples
 
@@ -1203,6 +1204,7 @@ def estimates(table: pd.DataFrame, title: str, xlabel: str, line_label: str | No
                 axis.plot(row.value, place, "o", color=color, markerfacecolor=color if clear else "white", markersize=8)
             axis.set(yticks=range(len(rows)), yticklabels=rows["name"], ylim=(len(rows) - 0.5, -0.5))
             axis.tick_params(left=False)
+            axis.xaxis.set_major_locator(MaxNLocator(6))  # long names leave little room
         axis.set_xlabel(xlabel)
         if line_label is not None:
             figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", frameon=False)
