@@ -495,9 +495,9 @@ wide = zero_shot.pivot_table(index=["variant", "rotation", "seed"], columns="par
 gaps = []
 for seen_part, unseen_part in zip(seen_parts, unseen_parts):
     if {seen_part, unseen_part} <= set(wide.columns):
-        gap = 100 * (wide[seen_part] - wide[unseen_part])
+        distance = 100 * (wide[seen_part] - wide[unseen_part])
         gaps.append(
-            gap.groupby("variant", sort=False).agg(["mean", "std", "count"]).assign(clips=MEANINGS[unseen_part])
+            distance.groupby("variant", sort=False).agg(["mean", "std", "count"]).assign(clips=MEANINGS[unseen_part])
         )
 if gaps:
     display(pd.concat(gaps).rename(index=VARIANTS).round(1).rename(columns={"count": "units", "clips": "test"}))

@@ -496,11 +496,8 @@ else:
 # Zero-shot and with 1, 3 and 5 clips of each unseen class, on the clips that all of them may be tested on. "control" trained as many steps on new clips of *seen* classes.
 
 # %%
-few = grid[
-    (grid["part"] == unseen_part)
-    & (grid["figure"] == "mIoU")
-    & grid["variant"].isin([f"gavs, {SMALL}, shots", f"save, {SMALL}, shots"])
-]
+with_shots = [f"gavs, {SMALL}, shots", f"save, {SMALL}, shots"]
+few = grid[(grid["part"] == unseen_part) & (grid["figure"] == "mIoU") & grid["variant"].isin(with_shots)]
 if len(few):
     few = on_shared_clips(few[few["state"].isin(["best", "control"])])
     shown = spread(few, ["variant", "state", "shots"])
