@@ -13,6 +13,13 @@ from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 
 
+def start_at_zero(layer: nn.Module) -> nn.Module:
+    """The layer, with weights and bias zero: what ends in it adds nothing while untrained."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 class BottleneckAdapter(nn.Module):
     """W2 act(W1 x), with W2 and its bias zero at first: an untrained adapter adds nothing.
 
@@ -31,9 +38,7 @@ class BottleneckAdapter(nn.Module):
         super().__init__()
         self.down = nn.Linear(dim, width)
         self.activation = activation()
-        self.up = nn.Linear(width, dim)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
+        self.up = start_at_zero(nn.Linear(width, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.up(self.activation(self.down(x)))

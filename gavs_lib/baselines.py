@@ -17,6 +17,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gavs_lib.adapters import start_at_zero
 from gavs_lib.gavs import GAVS, FrozenSAM, GAVSConfig, Output
 from gavs_lib.prompt import global_average_pool
 
@@ -89,9 +90,7 @@ class AudioFusion(nn.Module):
         super().__init__()
         self.audio = nn.Sequential(nn.Linear(audio_dim, hidden), nn.ReLU(), nn.Linear(hidden, 2 * visual_dim))
         self.inward = nn.Conv2d(visual_dim, visual_dim, kernel_size=1)
-        self.outward = nn.Conv2d(visual_dim, visual_dim, kernel_size=1)
-        nn.init.zeros_(self.outward.weight)
-        nn.init.zeros_(self.outward.bias)
+        self.outward = start_at_zero(nn.Conv2d(visual_dim, visual_dim, kernel_size=1))
 
     def forward(self, image_embedding: Tensor, audio: Tensor) -> Tensor:
         return image_embedding + self.outward(self.fuse(image_embedding, audio))
@@ -232,9 +231,7 @@ class PixelwiseInteraction(nn.Module):
         self.theta = nn.Conv2d(dim, inner, kernel_size=1)
         self.phi = nn.Linear(dim, inner)
         self.g = nn.Conv2d(dim, inner, kernel_size=1)
-        self.mu = nn.Conv2d(inner, dim, kernel_size=1)
-        nn.init.zeros_(self.mu.weight)
-        nn.init.zeros_(self.mu.bias)
+        self.mu = start_at_zero(nn.Conv2d(inner, dim, kernel_size=1))
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, picture: Tensor, audio: Tensor, counts: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from gavs_lib.adapters import AdaptedMLP
+from gavs_lib.adapters import AdaptedMLP, start_at_zero
 from gavs_lib.gavs import FrozenSAM, GAVSConfig
 
 GATE_RATIO = 0.25  # of the channel gate's bottleneck (paper)
@@ -124,23 +124,17 @@ class SAMAAVS(_DecoderTrains):
 
     Followed, by its public code: the MLPs have a hidden layer each and share the last one; a block's output is added to
     all tokens; no prompt token; the mask decoder trains and the encoder is frozen; the loss is SAVE's. Ours: the shared
-    layer starts at zero, so that an untrained model is SAM (there it starts near zero).
-
-    Args:
-        sam: from `build_sam`; changed in place (see `FrozenSAM`).
-        config: settings; None: the defaults.
+    layer starts at zero, so that an untrained model is SAM (there it starts near zero). Built as `SAVE` is.
     """
 
     Config = SAMAConfig
 
     def __init__(self, sam: Sam, config: SAMAConfig | None = None) -> None:
         super().__init__(sam, config)
-        self.injections = SharedInjections(
-            self.config.audio_dim,
-            self.config.injection_width,
-            sam.image_encoder.pos_embed.shape[-1],
-            len(sam.image_encoder.blocks),
-        )
+        width, encoder = self.config.injection_width, sam.image_encoder
+        hidden = [nn.Sequential(nn.Linear(self.config.audio_dim, width), nn.GELU()) for _ in encoder.blocks]
+        shared = start_at_zero(nn.Linear(width, encoder.pos_embed.shape[-1]))
+        self.injections = nn.ModuleDict({"hidden": nn.ModuleList(hidden), "shared": shared})
 
     def listen(self, image_embedding: Tensor, audio: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor, None]:
         return image_embedding, image_embedding.new_empty(len(audio), 0, image_embedding.shape[1]), None
@@ -148,33 +142,9 @@ class SAMAAVS(_DecoderTrains):
     def _finish_encoding(self, x: Tensor, audio: Tensor) -> Tensor:
         encoder = self.sam.image_encoder
         x = x.to(encoder.pos_embed.dtype)
-        for block, injection in zip(encoder.blocks, self.injections(audio)):
-            x = block(x + injection[:, None, None])
+        for block, hidden in zip(encoder.blocks, self.injections["hidden"]):
+            x = block(x + self.injections["shared"](hidden(audio))[:, None, None])
         return encoder.neck(x.permute(0, 3, 1, 2))
-
-
-class SharedInjections(nn.Module):
-    """What SAMA-AVS adds before each block: GELU(linear_i(F_A)), through one linear layer that all blocks share.
-
-    Args:
-        audio_dim: of F_A.
-        width: of the hidden layers.
-        dim: channels of the encoder.
-        depth: number of blocks.
-
-    Shapes:
-        audio: [N, audio_dim]; returns [depth, N, dim]
-    """
-
-    def __init__(self, audio_dim: int, width: int, dim: int, depth: int) -> None:
-        super().__init__()
-        self.hidden = nn.ModuleList(nn.Sequential(nn.Linear(audio_dim, width), nn.GELU()) for _ in range(depth))
-        self.shared = nn.Linear(width, dim)
-        nn.init.zeros_(self.shared.weight)
-        nn.init.zeros_(self.shared.bias)
-
-    def forward(self, audio: Tensor) -> Tensor:
-        return self.shared(torch.stack([hidden(audio) for hidden in self.hidden]))
 
 
 class APSAM(_DecoderTrains):
@@ -182,11 +152,7 @@ class APSAM(_DecoderTrains):
 
     Sound becomes SAM's sparse prompt and the mask decoder trains; the encoder is untouched. How wide the MLP is that
     makes the prompt is not printed: two layers as wide as the prompt are ours. (Audio-SAM is the same with a frozen
-    decoder; GAVS's Table 5, row b, trains the decoder as well.)
-
-    Args:
-        sam: from `build_sam`; changed in place (see `FrozenSAM`).
-        config: audio_dim only.
+    decoder; GAVS's Table 5, row b, trains the decoder as well.) Built as `SAVE` is; of the settings audio_dim counts.
     """
 
     def __init__(self, sam: Sam, config: SAVEConfig | None = None) -> None:
@@ -220,13 +186,10 @@ class ImageEncoderAdapter(nn.Module):
         squeezed = max(1, round(GATE_RATIO * dim))
         self.gate = nn.Sequential(nn.Linear(dim, squeezed), nn.ReLU(), nn.Linear(squeezed, dim), nn.Sigmoid())
         self.down = nn.Conv2d(dim, channels, kernel_size=3, stride=2, padding=1)
-        self.up = nn.ConvTranspose2d(channels, dim, kernel_size=3, stride=2, padding=1)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
+        self.up = start_at_zero(nn.ConvTranspose2d(channels, dim, kernel_size=3, stride=2, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x * self.gate(x.mean(dim=(1, 2), keepdim=True))
-        x = x.permute(0, 3, 1, 2)
+        x = (x * self.gate(x.mean(dim=(1, 2), keepdim=True))).permute(0, 3, 1, 2)
         # Both 15 and 16 halve to 8: the size to come back to must be said.
         return self.up(torch.relu(self.down(x)), output_size=x.shape[2:]).permute(0, 2, 3, 1)
 
@@ -237,9 +200,7 @@ class AudioEncoderAdapter(nn.Module):
     def __init__(self, dim: int, layers: int) -> None:
         super().__init__()
         hidden = [layer for _ in range(layers - 1) for layer in (nn.Linear(dim, dim), nn.ReLU())]
-        self.mlp = nn.Sequential(*hidden, nn.Linear(dim, dim))
-        nn.init.zeros_(self.mlp[-1].weight)
-        nn.init.zeros_(self.mlp[-1].bias)
+        self.mlp = nn.Sequential(*hidden, start_at_zero(nn.Linear(dim, dim)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mlp(x) + x
@@ -258,8 +219,7 @@ class ResidualAudioAdapter(nn.Module):
 
     The inner PE works on `a` itself, as printed, not on the residual before. `a` is F_A as wide as the encoder: the
     paper says nothing of how it gets there; a linear layer is *ours*, and starts at zero, so that an untrained SAVE
-    encodes as SAM does. (The figure takes the *last* residual as the prompt, equation 2 the sum: we follow the
-    equation.)
+    encodes as SAM does. (The figure takes the *last* residual as the prompt; equation 2 takes the sum, and so do we.)
 
     Args:
         audio_dim: of F_A.
@@ -273,10 +233,8 @@ class ResidualAudioAdapter(nn.Module):
 
     def __init__(self, audio_dim: int, dim: int, depth: int, layers: int) -> None:
         super().__init__()
-        self.project = nn.Linear(audio_dim, dim)
+        self.project = start_at_zero(nn.Linear(audio_dim, dim))
         self.encoders = nn.ModuleList(AudioEncoderAdapter(dim, layers) for _ in range(depth))
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
 
     def forward(self, audio: Tensor) -> Tensor:
         a = self.project(audio)

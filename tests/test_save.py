@@ -8,7 +8,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gavs_lib import APSAM, SAMAAVS, SAVE, SAMAConfig, SAVEConfig, build_sam
-from gavs_lib.save import AudioEncoderAdapter, ImageEncoderAdapter, ResidualAudioAdapter, SharedInjections
+from gavs_lib.save import AudioEncoderAdapter, ImageEncoderAdapter, ResidualAudioAdapter
 
 NARROW = SAVEConfig(adapter_channels=8)
 THIN = SAMAConfig(injection_width=24)
@@ -82,7 +82,7 @@ def test_samas_injections_come_before_their_blocks_through_one_shared_layer():
     images, audio = clip(1, 1)
     model = SAMAAVS(lively_sam(), THIN)
     randomize_trained(model)
-    encoder, (injections, shared) = model.sam.image_encoder, (model.injections.hidden, model.injections.shared)
+    encoder, (injections, shared) = model.sam.image_encoder, model.injections.values()
     with torch.no_grad():
         x = encoder.patch_embed((images[0] - model.sam.pixel_mean) / model.sam.pixel_std) + encoder.pos_embed
         for block, hidden in zip(encoder.blocks, injections):
@@ -133,10 +133,10 @@ def test_every_grid_comes_back_at_its_size(height, width):
 
 
 def test_samas_injections_are_as_large_as_those_of_its_public_code():
+    with FakeTensorMode():  # sizes only
+        trained = SAMAAVS(build_sam("vit_h", image_size=224)).trainable_summary().groups["injections"]
     # ViT-H: 32 layers from 128 to 512, and one from 512 to 1280, with their biases
-    assert SharedInjections(128, SAMAConfig().injection_width, 1280, 32).shared.weight.shape == (1280, 512)
-    trained = sum(parameter.numel() for parameter in SharedInjections(128, 512, 1280, 32).parameters())
-    assert trained == 32 * (128 * 512 + 512) + 512 * 1280 + 1280
+    assert sum(trained.values()) == 32 * (128 * 512 + 512) + 512 * 1280 + 1280
 
 
 @pytest.mark.parametrize("build, config", [(SAVE, NARROW), (SAMAAVS, THIN), (APSAM, NARROW)])
