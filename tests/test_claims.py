@@ -1,4 +1,4 @@
-"""The paper's claims in docs/laboratory.md: computed from the recorded rows, counted as in notebooks 06 to 08."""
+"""The papers' claims in docs/laboratory.md: computed from the recorded rows, counted as in notebooks 06 to 09."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 from gavs_lib.lab import claims
-from gavs_lib.lab.claims import ablation_questions, gap_questions, shots_questions, summary, told, zero_shot_questions
+from gavs_lib.lab.claims import (
+    ablation_questions,
+    gap_questions,
+    part_questions,
+    shots_questions,
+    small_shots_questions,
+    summary,
+    told,
+    zero_shot_questions,
+)
 from gavs_lib.lab.grid import read_plan
 from gavs_lib.lab.statistics import ENOUGH, Difference, read_results
 
@@ -40,12 +49,17 @@ def test_questions_without_rows_are_counted(recorded):
     assert shots_questions(less)["ahead", "tpavi", 0].answer(43) is None
     sizes = [len(ablation_questions(recorded, family)) for family in (claims.TABLE_5, claims.PROMPT, claims.LOSSES)]
     assert sizes == [8, 6, 14], "those of notebook 08"
+    sizes = [len(part_questions(less, family)) for family in (claims.RELATIVES, claims.MODULES, claims.STARTS)]
+    joint = part_questions(less, claims.JOINT, [claims.UNSEEN])
+    assert [*sizes, len(small_shots_questions(less)), len(joint)] == [18, 24, 12, 6, 4], "those of notebook 09"
 
 
 def test_what_is_compared_is_in_the_plan():
     planned = {unit.variant for unit in read_plan()}
-    families = [*claims.TABLE_5.values(), *claims.PROMPT.values(), *claims.LOSSES.values()]
-    assert {side for sides in families for side in sides} | set(claims.RIVALS) <= planned
+    families = [claims.TABLE_5, claims.PROMPT, claims.LOSSES]
+    families += [claims.RELATIVES, claims.MODULES, claims.STARTS, claims.JOINT]
+    asked = {side for family in families for sides in family.values() for side in sides}
+    assert asked | set(claims.RIVALS) | {"gavs, 64, shots", "save, 64, shots"} <= planned
 
 
 def test_a_pair_is_a_mean_over_trainings_of_differences_over_shared_clips(recorded):

@@ -1,13 +1,13 @@
-"""The paper's claims, asked of the recorded trainings: the tables of docs/laboratory.md.
+"""The papers' claims, asked of the recorded trainings: the tables of docs/laboratory.md.
 
     python -m gavs_lib.lab.claims
 
-prints them as Markdown. Notebooks 06 to 08 ask these questions step by step and draw them; what they count as one
+prints them as Markdown. Notebooks 06 to 09 ask these questions step by step and draw them; what they count as one
 family of questions is one here.
 """
 
 import argparse
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,44 @@ LOSSES = {
     "same class is a negative": ("same class is a negative", "gavs"),
     "final ReLU on VGGish": ("final ReLU", "gavs"),
     "pure BCE, no Dice": ("pure BCE", "gavs"),
+}
+# Notebook 09's, in pictures of 64 pixels where nothing else is said, and the parts on which they are asked.
+SMALL_PARTS = {SEEN: "seen, one sounds", "v1m test": "seen, several sound", UNSEEN: "unseen, one sounds"}
+RELATIVES = {
+    f"SAVE - {name}": ("save, 64", f"{kind}, 64")
+    for name, kind in {
+        "Audio-SAM": "audio_sam",
+        "AP-SAM": "ap_sam",
+        "GAVS": "gavs",
+        "SAM-Fusion": "sam_fusion",
+        "SAMA-AVS": "sama_avs",
+        "AV-SAM": "av_sam",
+    }.items()
+}
+MODULES = {
+    "image adapters, small": ("save, 64", "save, 64, no image adapters"),
+    "image adapters, large": ("save, 128", "save, 128, no image adapters"),
+    "third layer, small": ("save, 64, three layers", "save, 64"),
+    "third layer, large": ("save, 128, three layers", "save, 128"),
+    "SAVE - SAMA-AVS, large": ("save, 128", "sama_avs, 128"),
+    "SAVE - GAVS, large": ("save, 128", "gavs"),
+    "large - small, SAVE": ("save, 128", "save, 64"),
+    "large - small, GAVS": ("gavs", "gavs, 64"),
+}
+STARTS = {
+    "synthetic first, for v1s": ("save, synthetic, v1s", "save, v1s"),
+    "synthetic first, against v1s twice": ("save, synthetic, v1s", "save, v1s, v1s"),
+    "v1s first, for v1m": ("save, v1s, v1m", "save, v1m"),
+    "synthetic before v1s, for v1m": ("save, synthetic, v1s, v1m", "save, v1s, v1m"),
+}
+JOINT = {
+    f"joint - {name}": ("joint, points, decoder", variant)
+    for name, variant in {
+        "GAVS": "gavs, 64",
+        "SAVE": "save, 64",
+        "AP-SAM": "ap_sam, 64",
+        "GAVS, decoder trained": "gavs, 64, decoder",
+    }.items()
 }
 
 
@@ -156,6 +194,43 @@ def ablation_questions(table: pd.DataFrame, family: Mapping[str, tuple[str, str]
     }
 
 
+def part_questions(
+    table: pd.DataFrame, family: Mapping[str, tuple[str, str]], parts: Iterable[str] = SMALL_PARTS
+) -> dict[tuple[str, str], Question]:
+    """Notebook 09's: (what is asked, part) -> question.
+
+    Args:
+        table: of `read_results`.
+        family: `RELATIVES`, `MODULES`, `STARTS` or `JOINT`.
+        parts: of clips, each asked by itself.
+    """
+    rows = _zero_shot(table)[lambda rows: rows["figure"] == "mIoU"]
+    return {
+        (name, part): Question(*(_of(rows[rows["part"] == part], side) for side in sides))
+        for part in parts
+        for name, sides in family.items()
+    }
+
+
+def small_shots_questions(table: pd.DataFrame, part: str = UNSEEN) -> dict[tuple[str, int], Question]:
+    """Notebook 09's, in small pictures: (what is asked, number of shots) -> question.
+
+    Args:
+        table: of `read_results`.
+        part: of clips with unseen classes.
+    """
+    rows = table[(table["figure"] == "mIoU") & (table["part"] == part)]
+    rows = on_shared_clips(rows[rows["variant"].isin(["gavs, 64, shots", "save, 64, shots"])])
+
+    def at(variant: str, k: int, state: str = "best") -> pd.DataFrame:
+        return rows[(rows["variant"] == variant) & (rows["shots"] == k) & (rows["state"] == state)]
+
+    asked = {("SAVE - GAVS", k): Question(at("save, 64, shots", k), at("gavs, 64, shots", k)) for k in SHOTS}
+    for name, variant in {"GAVS": "gavs, 64, shots", "SAVE": "save, 64, shots"}.items():
+        asked[f"{name} - its control", 5] = Question(at(variant, 5), at(variant, 5, "control"))
+    return asked
+
+
 def _zero_shot(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["shots"] == 0) & (table["state"] == "best")]
 
@@ -178,7 +253,11 @@ def summary(table: pd.DataFrame, draws: int | None = None) -> str:
     def counted(what: str, cells: Mapping[tuple, str]) -> str:
         return f"*{what}: {len(cells)} questions, one family.*"
 
+    def less(step: str) -> str:
+        return step.replace(" - ", " less ")
+
     pieces, classes = [], list(GROUPS)
+    header_of_shots = ["", "0 shots", "1 shot", "3 shots", "5 shots"]
     zero = answers(zero_shot_questions(table))
     header = ["unseen classes", *(name for name, _ in UNSEEN_PARTS.values())]
     rows = [[f"GAVS less {name}", *(zero[part, rival] for part in UNSEEN_PARTS)] for rival, name in RIVALS.items()]
@@ -197,7 +276,7 @@ def summary(table: pd.DataFrame, draws: int | None = None) -> str:
     rows = of_shots("ahead", SHOTS, lambda m: f"GAVS less {RIVALS[m]}, unseen classes")
     rows += of_shots("ahead in the twin", SHOTS, lambda m: f"GAVS less {RIVALS[m]}, sketchbook, all classes")
     rows += of_shots("ahead of control", SHOTS, lambda m: f"{RIVALS.get(m, 'GAVS')} less its control, unseen classes")
-    pieces += [counted("Shots and shares", shots), _markdown(["", "0 shots", "1 shot", "3 shots", "5 shots"], rows)]
+    pieces += [counted("Shots and shares", shots), _markdown(header_of_shots, rows)]
     rows = of_shots("3 shots ahead of 5", tuple(classes), lambda m: f"GAVS, 3 shots, less {RIVALS[m]}, 5 shots")
     rows += of_shots("10 % ahead of 30 %", tuple(classes), lambda m: f"GAVS, 10 % of the clips, less {RIVALS[m]}, 30 %")
     rows += of_shots("50 % matches 100 %", tuple(classes), lambda m: f"GAVS, 50 %, less {RIVALS[m]}, all (may lack 2)")
@@ -207,6 +286,18 @@ def summary(table: pd.DataFrame, draws: int | None = None) -> str:
         found = answers(ablation_questions(table, family))
         rows = [[step, *(found[step, kind] for kind in classes)] for step in family]
         pieces += [counted(name, found), _markdown(["", *(f"{kind} classes" for kind in classes)], rows)]
+
+    small = (("SAVE and its relatives, 64 pixels", RELATIVES), ("What each module brings", MODULES))
+    for name, family in (*small, ("What it brings to train on something else first", STARTS)):
+        found = answers(part_questions(table, family))
+        rows = [[less(step), *(found[step, part] for part in SMALL_PARTS)] for step in family]
+        pieces += [counted(name, found), _markdown(["", *SMALL_PARTS.values()], rows)]
+    few = answers(small_shots_questions(table))
+    rows = [[less(step), *(few.get((step, k), "") for k in SHOTS)] for step in dict.fromkeys(step for step, _ in few)]
+    pieces += [counted("Shots, 64 pixels, unseen classes", few), _markdown(header_of_shots, rows)]
+    found = answers(part_questions(table, JOINT, [UNSEEN]))
+    rows = [[less(step), found[step, UNSEEN]] for step in JOINT]
+    pieces += [counted("The joint model, 64 pixels", found), _markdown(["", SMALL_PARTS[UNSEEN]], rows)]
     return "\n\n".join(pieces)
 
 
@@ -215,7 +306,7 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print what the recorded trainings say about the paper's claims, as Markdown."""
+    """Print what the recorded trainings say about the papers' claims, as Markdown."""
     parser = argparse.ArgumentParser(prog="python -m gavs_lib.lab.claims", description=main.__doc__)
     parser.add_argument("--results", type=Path, help="a table that gavs_lib.lab.grid wrote; none: the recorded one")
     print(summary(read_results(parser.parse_args(argv).results)))
