@@ -700,6 +700,11 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
             "    {'variant': ['gavs'], 'shots': 0, 'state': 'best', 'world': 'an older one'}\n"
             ")"
         ),
+        "worth.mean() > 0.1": ("shuffled = lambda features: features  # the right sound again", "joint = shipped["),
+        "on_it.mean() > 3 *": (
+            "nn.init.constant_(joint.prompt.sharpness, -20.0)  # everywhere fits alike",
+            "maps = looked_at(",
+        ),
     },
     "10_your_own_data": {
         "(film.frame_times <= middle": (

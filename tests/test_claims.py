@@ -50,14 +50,14 @@ def test_questions_without_rows_are_counted(recorded):
     sizes = [len(ablation_questions(recorded, family)) for family in (claims.TABLE_5, claims.PROMPT, claims.LOSSES)]
     assert sizes == [8, 6, 14], "those of notebook 08"
     sizes = [len(part_questions(less, family)) for family in (claims.RELATIVES, claims.MODULES, claims.STARTS)]
-    joint = part_questions(less, claims.JOINT, [claims.UNSEEN])
-    assert [*sizes, len(small_shots_questions(less)), len(joint)] == [18, 24, 12, 6, 4], "those of notebook 09"
+    sizes += [len(part_questions(less, j, [claims.UNSEEN])) for j in (claims.JOINT, claims.JOINT_AND_OTHERS)]
+    assert [*sizes, len(small_shots_questions(less))] == [18, 24, 12, 4, 4, 6], "those of notebook 09"
 
 
 def test_what_is_compared_is_in_the_plan():
     planned = {unit.variant for unit in read_plan()}
     families = [claims.TABLE_5, claims.PROMPT, claims.LOSSES]
-    families += [claims.RELATIVES, claims.MODULES, claims.STARTS, claims.JOINT]
+    families += [claims.RELATIVES, claims.MODULES, claims.STARTS, claims.JOINT, claims.JOINT_AND_OTHERS]
     asked = {side for family in families for sides in family.values() for side in sides}
     assert asked | set(claims.RIVALS) | {"gavs, 64, shots", "save, 64, shots"} <= planned
 

@@ -11,6 +11,7 @@ from gavs_lib._shipped import shipped_weights
 from gavs_lib.lab.evaluate import box_prompted, guesses, nearest_distractor, score, shuffled, silent, swap_test
 from gavs_lib.lab.shipped import KINDS, SMALL, load_model
 from gavs_lib.lab.toyshop import toyshop_features
+from gavs_lib.lab.train import collate
 from gavs_lib.lab.weights import hash_tensors, load_tensors, verify_shipped
 from gavs_lib.sam import build_sam
 from gavs_lib.vggish import load_vggish
@@ -75,8 +76,8 @@ def test_what_ships_stays_small():
     assert sum(sizes.values()) <= 20_000_000, sizes
 
 
-@pytest.mark.parametrize("kind, least", [("save", 0.58), ("sama_avs", 0.55)])
-def test_save_and_its_relative_hear_in_small_pictures(kind, least, ear, tmp_path):
+@pytest.mark.parametrize("kind, least", [("save", 0.58), ("sama_avs", 0.55), ("joint", 0.62)])
+def test_save_and_its_relatives_hear_in_small_pictures(kind, least, ear, tmp_path):
     model, notes = load_model(kind)
     assert model.sam.image_encoder.img_size == SMALL == notes["inputs"]["image_size"]
     made, features = toyshop_features({("v1s", "test"): CLIPS}, model, ear, tmp_path, seed=SEED)
@@ -88,8 +89,11 @@ def test_save_and_its_relative_hear_in_small_pictures(kind, least, ear, tmp_path
     assert len(moved) > 40 and moved.mean() >= 0.7
 
 
-@pytest.mark.parametrize("kind, unseen, several, moving", [("save", 0.52, 0.58, 0.7), ("sama_avs", 0.45, 0.53, 0.65)])
-def test_save_and_its_relative_hear_unseen_classes_several_sounds_and_members_of_a_family(
+@pytest.mark.parametrize(
+    "kind, unseen, several, moving",
+    [("save", 0.52, 0.58, 0.7), ("sama_avs", 0.45, 0.53, 0.65), ("joint", 0.58, 0.6, 0.75)],
+)
+def test_save_and_its_relatives_hear_unseen_classes_several_sounds_and_members_of_a_family(
     kind, unseen, several, moving, ear, tmp_path
 ):
     model = load_model(kind)[0]
@@ -101,6 +105,17 @@ def test_save_and_its_relative_hear_unseen_classes_several_sounds_and_members_of
     assert score(model, of_several)["miou"].mean() >= several
     of_one_family = swap_test(model, ear, made).query("same_family")["moves"]
     assert len(of_one_family) >= 20 and of_one_family.mean() >= moving
+
+
+def test_the_joint_model_looks_where_the_sound_is(ear, tmp_path):
+    model = load_model("joint")[0]
+    _, features = toyshop_features({("v1s", "unseen_test"): CLIPS}, model, ear, tmp_path, seed=SEED)
+    batch = collate([features[i] for i in range(CLIPS)])
+    with torch.no_grad():
+        places = model(None, batch["audio"], prefix=batch["prefix"].float()).region.exp()
+    assert torch.allclose(places.sum(dim=(2, 3)), torch.ones(()), atol=1e-3)
+    covered = torch.nn.functional.interpolate(batch["masks"].float(), size=places.shape[-2:], mode="area")
+    assert (places * covered).sum(dim=(2, 3)).mean() > 3 * covered.mean(), "of unseen classes as well"
 
 
 def test_gavs_scores_30_points_more_than_its_deaf_twin_on_single_sources(hearing, deaf):

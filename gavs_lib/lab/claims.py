@@ -84,6 +84,15 @@ JOINT = {
         "GAVS, decoder trained": "gavs, 64, decoder",
     }.items()
 }
+JOINT_AND_OTHERS = {  # asked afterwards
+    f"joint - {name}": ("joint, points, decoder", f"{kind}, 64")
+    for name, kind in {
+        "SAM-Fusion": "sam_fusion",
+        "AV-SAM": "av_sam",
+        "Audio-SAM": "audio_sam",
+        "SAMA-AVS": "sama_avs",
+    }.items()
+}
 
 
 @dataclass(frozen=True)
@@ -201,7 +210,7 @@ def part_questions(
 
     Args:
         table: of `read_results`.
-        family: `RELATIVES`, `MODULES`, `STARTS` or `JOINT`.
+        family: `RELATIVES`, `MODULES`, `STARTS`, `JOINT` or `JOINT_AND_OTHERS`.
         parts: of clips, each asked by itself.
     """
     rows = _zero_shot(table)[lambda rows: rows["figure"] == "mIoU"]
@@ -295,9 +304,10 @@ def summary(table: pd.DataFrame, draws: int | None = None) -> str:
     few = answers(small_shots_questions(table))
     rows = [[less(step), *(few.get((step, k), "") for k in SHOTS)] for step in dict.fromkeys(step for step, _ in few)]
     pieces += [counted("Shots, 64 pixels, unseen classes", few), _markdown(header_of_shots, rows)]
-    found = answers(part_questions(table, JOINT, [UNSEEN]))
-    rows = [[less(step), found[step, UNSEEN]] for step in JOINT]
-    pieces += [counted("The joint model, 64 pixels", found), _markdown(["", SMALL_PARTS[UNSEEN]], rows)]
+    for name, family in (("set beforehand", JOINT), ("asked afterwards", JOINT_AND_OTHERS)):
+        found = answers(part_questions(table, family, [UNSEEN]))
+        rows = [[less(step), found[step, UNSEEN]] for step in family]
+        pieces += [counted(f"The joint model, 64 pixels, {name}", found), _markdown(["", SMALL_PARTS[UNSEEN]], rows)]
     return "\n\n".join(pieces)
 
 
