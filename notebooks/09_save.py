@@ -470,7 +470,7 @@ show_differences(modules_found, "What each module brings")
 
 # %% [markdown]
 # ### Quality against cost
-# The 2 x 2 of section 4 with scores: what does a small picture cost in points? Costs are the recorded ones; the number beside a dot is the side of the picture. Rotation 0 only, where all of them have been trained. (*joint* is section 6's.)
+# The 2 x 2 of section 4 with scores: what does a small picture cost in points? Costs are the recorded ones; the number above the dots is the side of the picture. Rotation 0 only, where all of them have been trained. (*joint* is section 6's.)
 
 # %%
 dots = []

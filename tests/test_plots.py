@@ -526,7 +526,9 @@ def test_every_training_is_a_dot_on_the_line_of_its_variant():
 
 def test_a_trade_off_names_every_model_and_joins_those_of_a_family():
     axis = FIGURES["trade_off"]().axes[0]
-    assert {text.get_text() for text in axis.texts} == set(COSTS["name"]) and axis.get_xscale() == "log"
+    assert [text.get_text() for text in axis.texts] == list(COSTS["name"]) and axis.get_xscale() == "log"
+    crowded = plots.trade_off(COSTS.assign(name="64", family=["a", "b", "c"]), "t", "x", "y").axes[0]
+    assert [text.get_text() for text in crowded.texts] == ["64"], "a name that all share is written once"
     gavs, save = (line for line in axis.lines if len(line.get_xdata()) in (1, 2) and line.get_linestyle() == ":")
     assert list(gavs.get_xdata()) == [3, 11] and list(gavs.get_ydata()) == [60, 80]
     assert gavs.get_color() == plots.SOUNDING != save.get_color()

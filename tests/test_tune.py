@@ -18,6 +18,7 @@ from gavs_lib.lab.tune import (
     LEAD,
     RATES,
     SMALL_COMPARED,
+    SMALL_FEW_SHOT_RATES,
     SMALL_RATES,
     VARIANTS,
     chosen,
@@ -76,6 +77,9 @@ def test_in_small_pictures_each_model_is_trained_with_the_rate_its_trials_there_
         for size in (SMALL, 128):
             experiment = units.get(f"{kind}, {size}")
             assert experiment is None or experiment.fit_config.lr == rate, (kind, size)
+        with_shots = units.get(f"{kind}, {SMALL}, shots")
+        if with_shots:
+            assert with_shots.few_shot_config.lr == chosen(TUNING, kind, SMALL_FEW_SHOT_RATES), kind
     for kind in ("save", "sama_avs"):
         recipe = shipped_recipe(kind)
         assert recipe.training.lr == chosen(TUNING, kind, SMALL_RATES) and recipe.image_size == SMALL
@@ -114,6 +118,8 @@ def test_a_trial_with_shots_goes_on_from_the_model_whose_rate_was_chosen_at_its_
 def test_the_attempts_of_the_plan_are_those_that_were_tried_on_validation_clips():
     planned = {unit.variant: unit.experiment for unit in read_plan(PLAN, ["beyond", "attempts"])}
     assert planned.pop("gavs, 64, decoder").model == "gavs", "what they are compared with"
+    large, small = planned.pop("joint, 128"), planned["joint, points, decoder"]
+    assert dataclasses.replace(large, image_size=SMALL, seed=small.seed, rotation=small.rotation) == small
     settings = [(each.model_config, dataclasses.replace(each.fit_config, seed=0)) for each in planned.values()]
     assert all(tried in settings for tried in ATTEMPTS.values()) and len(planned) == len(ATTEMPTS)
     assert {experiment.image_size for experiment in planned.values()} == {SMALL}

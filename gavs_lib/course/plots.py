@@ -1368,8 +1368,8 @@ def trade_off(table: pd.DataFrame, title: str, xlabel: str, ylabel: str) -> Figu
     """Quality against cost: a dot a training recipe, with its spread; those of one family share a colour and a line.
 
     Args:
-        table: columns name (short: it is written beside the dot), family (told by the legend), x, y and sd (of y; NaN:
-            no bar). At most eight families; the first is orange.
+        table: columns name (short: it is written beside the dot, or once above all that share it), family (told by the
+            legend), x, y and sd (of y; NaN: no bar). At most eight families; the first is orange.
         title: of the figure.
         xlabel, ylabel: of the axes, with units; x is drawn on a logarithmic scale.
 
@@ -1391,15 +1391,17 @@ def trade_off(table: pd.DataFrame, title: str, xlabel: str, ylabel: str) -> Figu
             axis.errorbar(
                 rows["x"], rows["y"], yerr=spread, fmt=marker + ":", color=color, capsize=3, markersize=8, label=family
             )
-            for row in rows.itertuples():
-                axis.annotate(row.name, (row.x, row.y), (7, 5), textcoords="offset points", fontsize=11, color=color)
+        for name, rows in table.groupby("name", sort=False):
+            place = np.exp(np.log(rows["x"]).mean()), (rows["y"] + rows["sd"].fillna(0)).max()
+            axis.annotate(name, place, (0, 8), textcoords="offset points", ha="center", fontsize=12)
         axis.set(xlabel=xlabel, ylabel=ylabel, xscale="log")
         axis.margins(x=0.18, y=0.15)
         low, high = axis.get_xlim()
         ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low <= tick <= high]
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.minorticks_off()
-        figure.legend(loc="outside lower center", ncols=min(4, len(families)), frameon=False)
+        wide = {"ncols": min(4, len(families)), "columnspacing": 1.2, "handletextpad": 0.4}
+        figure.legend(loc="outside lower center", frameon=False, **wide)
         return _finish(figure, title)
 
 

@@ -10,8 +10,8 @@ for all (`chosen`): the first rate of the list, unless another one leads by more
 another seed gives. Three further settings were tried for GAVS alone, and none was taken.
 
 SAVE, its relatives and what is joined with them (`lab.joint`) are compared in small pictures, with trials of their own
-there: four rates for GAVS and SAVE's family, the paper's among them, three of the k-shot training for GAVS and SAVE
-(lower ones: shots at 3e-4 harm both there), and one trial for each attempt to join them, three for the attempt that
+there: four rates for GAVS and SAVE's family, the paper's among them, four of the k-shot training for GAVS and SAVE
+(lower ones: shots at 3e-4 harm SAVE), and one trial for each attempt to join them, three for the attempt that
 stands closest to SAVE, which wants a lower rate than GAVS. The other baselines keep in small pictures the rates that
 they chose in large ones.
 """
@@ -74,6 +74,7 @@ SMALL_FEW_SHOT_RATES = {
     "64 pixels, few-shot lr 3e-4": FEW_SHOT_RATE,
     "64 pixels, few-shot lr 1e-4": 1e-4,
     "64 pixels, few-shot lr 3e-5": 3e-5,
+    "64 pixels, few-shot lr 1e-5": 1e-5,
 }
 ATTEMPTS: dict[str, tuple[JointConfig, FitConfig]] = {
     "early": (MINI_JOINT, MINI_TRAINING),
