@@ -92,7 +92,7 @@ JOINT_AND_OTHERS = {  # asked afterwards
         "Audio-SAM": "audio_sam",
         "SAMA-AVS": "sama_avs",
     }.items()
-}
+} | {"joint - GAVS, large": ("joint, 128", "gavs")}
 
 
 @dataclass(frozen=True)
