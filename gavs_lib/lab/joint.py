@@ -9,6 +9,8 @@ Aimed at what both may miss, the right member of a family in a small picture. Th
     points    sound looks for its place: it is compared with every place of F_V, the places where it fits give SAP its
               cue (GAVS averages over the whole picture), and SAM a point to look at. `region_loss` teaches it, with
               everything else in the same picture as negatives, the brother of the same family among them
+
+The last one, without early injection and with SAM's decoder trained in place of ColA, ships (`lab.shipped`).
 """
 
 from dataclasses import dataclass
