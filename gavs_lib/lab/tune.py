@@ -10,7 +10,7 @@ for all (`chosen`): the first rate of the list, unless another one leads by more
 another seed gives. Three further settings were tried for GAVS alone, and none was taken.
 
 SAVE, its relatives and what is joined with them (`lab.joint`) are compared in small pictures, with trials of their own
-there: four rates for GAVS and SAVE's family, the paper's among them, four of the k-shot training for GAVS and SAVE
+there: four rates for GAVS and SAVE's family, the paper's among them, five of the k-shot training for GAVS and SAVE
 (lower ones: shots at 3e-4 harm SAVE), and one trial for each attempt to join them, three for the attempt that
 stands closest to SAVE, which wants a lower rate than GAVS. The other baselines keep in small pictures the rates that
 they chose in large ones.
@@ -75,6 +75,7 @@ SMALL_FEW_SHOT_RATES = {
     "64 pixels, few-shot lr 1e-4": 1e-4,
     "64 pixels, few-shot lr 3e-5": 3e-5,
     "64 pixels, few-shot lr 1e-5": 1e-5,
+    "64 pixels, few-shot lr 1e-3": 1e-3,
 }
 ATTEMPTS: dict[str, tuple[JointConfig, FitConfig]] = {
     "early": (MINI_JOINT, MINI_TRAINING),
@@ -156,7 +157,8 @@ def main(argv: list[str] | None = None) -> None:
             size = SMALL if (kind, name) in SMALL_VARIANTS else None
             row |= _zero_shot(kind, name, *trial, asked.work, asked.seed, size)
         row |= {"minutes": (time.monotonic() - begun) / 60, "world": fingerprint(), "torch": torch.__version__}
-        record(asked.results, pd.DataFrame([row]).round(4), ("model", "variant", "seed"))
+        rounded = pd.DataFrame([row]).round({name: 4 for name in row if name != "lr"})
+        record(asked.results, rounded, ("model", "variant", "seed"))
         print(row, flush=True)
 
 
