@@ -385,14 +385,17 @@ def measured(variants: dict[str, str], table: pd.DataFrame = scored) -> pd.DataF
 def ask(questions: dict[str, tuple[str, str]], chosen: pd.DataFrame = scored) -> pd.DataFrame:
     """Paired differences a - b in points (name -> a, b) on every part that both were measured on."""
     asked = [(part, name) for part in chosen["part"].unique() for name in questions]
-    if not asked:
-        print("the table has no rows on these parts; see the parameters")
     pairs = [tuple({"variant": side, "part": part} for side in questions[name]) for part, name in asked]
     found = compare(chosen, dict(zip(asked, pairs))).rename(columns={"difference": "value"})
     found[["value", "low", "high"]] *= 100
     found = found.assign(group=[parts.get(part, part) for part, _ in asked], name=[name for _, name in asked])
     missing = found.groupby("name", sort=False)["units"].max()
-    print(f"{len(asked)} questions; not yet measured: {', '.join(missing.index[missing == 0]) or 'none'}")
+    unknown = ", ".join(missing.index[missing == 0]) or "none"
+    print(
+        f"{len(asked)} questions; not yet measured: {unknown}"
+        if asked
+        else "no rows on these parts; see the parameters"
+    )
     return found[found["units"] > 0]
 
 
