@@ -84,6 +84,14 @@ JOINT = {  # set when the joint model's first seed had been scored: therefore as
         "GAVS, decoder trained": "gavs, 64, decoder",
     }.items()
 }
+IDEAS = {  # each with and without; "beside" says what else is switched on
+    "early, alone": ("joint, early", "gavs, 64"),
+    "early, beside points": ("joint, points", "joint, points alone"),
+    "context, beside early": ("joint, context", "joint, early"),
+    "points, alone": ("joint, points alone", "gavs, 64"),
+    "points, beside early": ("joint, points", "joint, early"),
+    "points, beside a trained decoder": ("joint, points, decoder", "gavs, 64, decoder"),
+}
 JOINT_AND_OTHERS = {  # asked afterwards
     f"joint - {name}": ("joint, points, decoder", f"{kind}, 64")
     for name, kind in {
@@ -210,7 +218,7 @@ def part_questions(
 
     Args:
         table: of `read_results`.
-        family: `RELATIVES`, `MODULES`, `STARTS`, `JOINT` or `JOINT_AND_OTHERS`.
+        family: `RELATIVES`, `MODULES`, `STARTS`, `IDEAS`, `JOINT` or `JOINT_AND_OTHERS`.
         parts: of clips, each asked by itself.
     """
     rows = _zero_shot(table)[lambda rows: rows["figure"] == "mIoU"]
@@ -297,7 +305,8 @@ def summary(table: pd.DataFrame, draws: int | None = None) -> str:
         pieces += [counted(name, found), _markdown(["", *(f"{kind} classes" for kind in classes)], rows)]
 
     small = (("SAVE and its relatives, 64 pixels", RELATIVES), ("What each module brings", MODULES))
-    for name, family in (*small, ("What it brings to train on something else first", STARTS)):
+    small += (("What it brings to train on something else first", STARTS), ("Beyond both, 64 pixels", IDEAS))
+    for name, family in small:
         found = answers(part_questions(table, family))
         rows = [[less(step), *(found[step, part] for part in SMALL_PARTS)] for step in family]
         pieces += [counted(name, found), _markdown(["", *SMALL_PARTS.values()], rows)]
