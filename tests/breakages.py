@@ -696,7 +696,7 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
             "pd.read_csv = lambda path, **more: read(path, **more).assign(mb_step=1.0)"
         ),
         "not stale": (
-            "read_results = lambda path: pd.DataFrame(\n"
+            "read_results = lambda path, aliases: pd.DataFrame(\n"
             "    {'variant': ['gavs'], 'shots': 0, 'state': 'best', 'world': 'an older one'}\n"
             ")"
         ),
