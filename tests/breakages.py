@@ -700,6 +700,11 @@ BREAKAGES: dict[str, dict[str, str | tuple[str, str]]] = {
             "    {'variant': ['gavs'], 'shots': 0, 'state': 'best', 'world': 'an older one'}\n"
             ")"
         ),
+        "abs(own - off) <": (
+            "for module in without.modules():  # adapters that do a lot\n"
+            "    if isinstance(module, ImageEncoderAdapter):\n"
+            "        nn.init.normal_(module.up.weight)"
+        ),
         "worth.mean() > 0.1": ("shuffled = lambda features: features  # the right sound again", "joint = shipped["),
         "on_it.mean() > 3 *": (
             "nn.init.constant_(joint.prompt.sharpness, -20.0)  # everywhere fits alike",
