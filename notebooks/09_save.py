@@ -561,7 +561,7 @@ starts_found = ask(claims.STARTS)
 show_differences(starts_found, "What it brings to train on something else first")
 
 # %% [markdown]
-# **What we see.** Synthetic clips alone bring a model to some 44 % on single sounds of the toy shop, two thirds of what v1s itself brings; in the paper it is three quarters. As a *start* for v1s they bring nothing that could be shown, and in the paper one point. MS3 gains six points there, but after synthetic clips *and* S4. Here the two can be told apart: what helps v1m, if anything, is v1s before it, and above all on single sounds, of which v1m has none; synthetic clips before that add nothing. All of this rests on few trainings, and v1s comes with more steps.
+# **What we see.** Synthetic clips alone bring a model to some 44 % on single sounds of the toy shop, two thirds of what v1s itself brings; in the paper it is three quarters. As a *start* for v1s they bring nothing that could be shown, and in the paper one point. MS3 gains six points there, but after synthetic clips *and* S4. Here the two can be told apart: what helps v1m, if anything, is v1s before it, and above all on clips with one sound; synthetic clips before that add nothing. All of this rests on few trainings, and v1s comes with more steps.
 #
 # ## 6. One step beyond both
 # What might both miss? The right *member*: of two toys of one family, the one that is heard, in small pictures most of all. Three ideas, each a switch of `gavs_lib.lab.joint.JointConfig`:
