@@ -538,6 +538,8 @@ table_4 = paper_table("save", 4)
 display(table_4[table_4["metric"] == "mIoU"].pivot_table(index="method", columns="setting", values="value", sort=False))
 
 # %% [markdown]
+# **What we see.** Nothing is decided. SAVE's shots, at their very low rate, bring a point or two. GAVS's bring nothing, and a single shot harms: the rate that its trials chose, by a lead of one point in one training, is too high for that. (In large pictures a lower one was chosen, and there shots help GAVS a little: notebook 07.) A single trial is a weak judge.
+#
 # ### Tables 2, 5 and 6: train on something else first
 # AVS-Synthetic joins pictures and sounds of one class that were never recorded together; `gavs_lib.data.compose` does it for your own. Here the *sketchbook*, another hand and other instruments, gives the material (`gavs_lib.lab.synthetic`). The state "start" is what that alone brings on the toy shop: "0 % real data". For MS3 the chain is synthetic clips, then S4, then MS3 (the caption of Table 2). Who trains twice has twice the steps; "v1s, then v1s again" is the control for that where v1s is learned. What v1m is trained after has no such control: part of its gain may be the steps.
 
