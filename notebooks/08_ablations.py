@@ -486,9 +486,8 @@ draw(shapes_found, "Widths, places, depths: less the course's")
 place = (unseen_parts or seen_parts)[0]
 fused = {"sam_fusion", "5g AV-fusion", "av_sam", "tpavi"} | {f"sam_fusion, {share} %" for share in (10, 30, 50)}
 each = zero_shot[(zero_shot["part"] == place) & (zero_shot["figure"] == "mIoU") & (zero_shot["rotation"] == 0)]
-each = each[
-    ~each["variant"].str.contains("64|%|128|^joint|^save")
-]  # smaller shares and notebook 09's are other questions
+elsewhere = each["variant"].str.contains("64|%|128|^joint|^save")  # smaller shares, and notebook 09's trainings
+each = each[~elsewhere]
 several = each.groupby("variant")["value"].transform("size") > 1
 dots = each[several].assign(name=each["variant"], value=100 * each["value"])
 dots = dots.assign(kind=np.where(dots["variant"].isin(fused), "fusion", "prompt"))

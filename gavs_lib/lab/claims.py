@@ -49,15 +49,12 @@ LOSSES = {
 # Notebook 09's, in pictures of 64 pixels where nothing else is said, and the parts on which they are asked.
 SMALL_PARTS = {SEEN: "seen, one sounds", "v1m test": "seen, several sound", UNSEEN: "unseen, one sounds"}
 RELATIVES = {
-    f"SAVE - {name}": ("save, 64", f"{kind}, 64")
-    for name, kind in {
-        "Audio-SAM": "audio_sam",
-        "AP-SAM": "ap_sam",
-        "GAVS": "gavs",
-        "SAM-Fusion": "sam_fusion",
-        "SAMA-AVS": "sama_avs",
-        "AV-SAM": "av_sam",
-    }.items()
+    "SAVE - Audio-SAM": ("save, 64", "audio_sam, 64"),
+    "SAVE - AP-SAM": ("save, 64", "ap_sam, 64"),
+    "SAVE - GAVS": ("save, 64", "gavs, 64"),
+    "SAVE - SAM-Fusion": ("save, 64", "sam_fusion, 64"),
+    "SAVE - SAMA-AVS": ("save, 64", "sama_avs, 64"),
+    "SAVE - AV-SAM": ("save, 64", "av_sam, 64"),
 }
 MODULES = {
     "image adapters, small": ("save, 64", "save, 64, no image adapters"),
@@ -76,13 +73,10 @@ STARTS = {
     "synthetic before v1s, for v1m": ("save, synthetic, v1s, v1m", "save, v1s, v1m"),
 }
 JOINT = {  # set when the joint model's first seed had been scored: therefore asked of the later seeds alone, too
-    f"joint - {name}": ("joint, points, decoder", variant)
-    for name, variant in {
-        "GAVS": "gavs, 64",
-        "SAVE": "save, 64",
-        "AP-SAM": "ap_sam, 64",
-        "GAVS, decoder trained": "gavs, 64, decoder",
-    }.items()
+    "joint - GAVS": ("joint, points, decoder", "gavs, 64"),
+    "joint - SAVE": ("joint, points, decoder", "save, 64"),
+    "joint - AP-SAM": ("joint, points, decoder", "ap_sam, 64"),
+    "joint - GAVS, decoder trained": ("joint, points, decoder", "gavs, 64, decoder"),
 }
 IDEAS = {  # each with and without; "beside" says what else is switched on
     "early, alone": ("joint, early", "gavs, 64"),
@@ -93,14 +87,12 @@ IDEAS = {  # each with and without; "beside" says what else is switched on
     "points, beside a trained decoder": ("joint, points, decoder", "gavs, 64, decoder"),
 }
 JOINT_AND_OTHERS = {  # asked afterwards
-    f"joint - {name}": ("joint, points, decoder", f"{kind}, 64")
-    for name, kind in {
-        "SAM-Fusion": "sam_fusion",
-        "AV-SAM": "av_sam",
-        "Audio-SAM": "audio_sam",
-        "SAMA-AVS": "sama_avs",
-    }.items()
-} | {"joint - GAVS, large": ("joint, 128", "gavs")}
+    "joint - SAM-Fusion": ("joint, points, decoder", "sam_fusion, 64"),
+    "joint - AV-SAM": ("joint, points, decoder", "av_sam, 64"),
+    "joint - Audio-SAM": ("joint, points, decoder", "audio_sam, 64"),
+    "joint - SAMA-AVS": ("joint, points, decoder", "sama_avs, 64"),
+    "joint - GAVS, large": ("joint, 128", "gavs"),
+}
 
 
 @dataclass(frozen=True)
@@ -204,11 +196,7 @@ def ablation_questions(table: pd.DataFrame, family: Mapping[str, tuple[str, str]
         family: `TABLE_5`, `PROMPT` or `LOSSES`.
     """
     rows = joined(_zero_shot(table)[lambda rows: rows["figure"] == "mIoU"], GROUPS)
-    return {
-        (name, classes): Question(*(_of(rows[rows["classes"] == classes], side) for side in sides))
-        for classes in GROUPS
-        for name, sides in family.items()
-    }
+    return _each(rows, family, "classes", GROUPS)
 
 
 def part_questions(
@@ -222,11 +210,7 @@ def part_questions(
         parts: of clips, each asked by itself.
     """
     rows = _zero_shot(table)[lambda rows: rows["figure"] == "mIoU"]
-    return {
-        (name, part): Question(*(_of(rows[rows["part"] == part], side) for side in sides))
-        for part in parts
-        for name, sides in family.items()
-    }
+    return _each(rows, family, "part", parts)
 
 
 def small_shots_questions(table: pd.DataFrame, part: str = UNSEEN) -> dict[tuple[str, int], Question]:
@@ -246,6 +230,17 @@ def small_shots_questions(table: pd.DataFrame, part: str = UNSEEN) -> dict[tuple
     for name, variant in {"GAVS": "gavs, 64, shots", "SAVE": "save, 64, shots"}.items():
         asked[f"{name} - its control", 5] = Question(at(variant, 5), at(variant, 5, "control"))
     return asked
+
+
+def _each(
+    rows: pd.DataFrame, family: Mapping[str, tuple[str, str]], column: str, places: Iterable[str]
+) -> dict[tuple[str, str], Question]:
+    """Every question of a family in every place: (what is asked, place in the column) -> question."""
+    return {
+        (name, place): Question(*(_of(rows[rows[column] == place], side) for side in sides))
+        for place in places
+        for name, sides in family.items()
+    }
 
 
 def _zero_shot(table: pd.DataFrame) -> pd.DataFrame:

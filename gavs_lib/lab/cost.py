@@ -20,8 +20,16 @@ import pandas as pd
 import torch
 from torch import nn
 
-from gavs_lib.lab.shipped import FROZEN_ENCODER, MINI_CONFIG, MINI_SAVE, MODELS, SMALL, ModelConfig, build_model
-from gavs_lib.lab.tune import ATTEMPTS
+from gavs_lib.lab.shipped import (
+    FROZEN_ENCODER,
+    MINI_CONFIG,
+    MINI_POINTS,
+    MINI_SAVE,
+    MODELS,
+    SMALL,
+    ModelConfig,
+    build_model,
+)
 from gavs_lib.lab.weights import write_atomically
 from gavs_lib.losses import segmentation_loss
 from gavs_lib.sam import build_sam, fuse_attention
@@ -58,7 +66,7 @@ FAMILY = {
         ("GAVS", "gavs", MINI_CONFIG),
         ("SAMA-AVS", "sama_avs", None),
         ("SAVE", "save", MINI_SAVE),
-        ("joint", "joint", ATTEMPTS["points, decoder"][0]),  # the one that led in the trials
+        ("joint", "joint", MINI_POINTS),
     )
     for size in (SMALL, FULL)
 }

@@ -84,6 +84,9 @@ MINI_TRAINING = FitConfig(
 SAVE_RATE, SAMA_RATE = 2e-4, 1e-3  # what their trials chose (data/results/tuning.csv); the first is the paper's too
 # The loss of SAVE and SAMA-AVS: BCE and soft IoU.
 SAVE_TRAINING = replace(MINI_TRAINING, dice_weight=0.0, iou_weight=1.0, semantic_weight=0.0)
+# The joint model that notebook 09 recommends: points, SAM's decoder trained in place of ColA, no early injection.
+MINI_POINTS = replace(MINI_JOINT, early=False, points=2, cola_width=0, whole_decoder=True)
+POINTS_TRAINING = replace(MINI_TRAINING, region_weight=0.2)
 SMALL = 64  # pixels: half of what SAM-mini was pre-trained with, in each direction (SAVE: a quarter)
 
 
@@ -145,13 +148,7 @@ def shipped_recipe(kind: str) -> Recipe:
         # Four channels in the adapters and half precision, so that the file stays below two megabytes.
         "save": Recipe(replace(MINI_SAVE, adapter_channels=4), replace(SAVE_TRAINING, lr=SAVE_RATE), SMALL, half=True),
         "sama_avs": Recipe(MINI_SAMA, replace(SAVE_TRAINING, lr=SAMA_RATE), SMALL, half=True),
-        # The attempt that won (notebook 09), with a prompt half as wide, for the same reason.
-        "joint": Recipe(
-            replace(MINI_JOINT, early=False, points=2, cola_width=0, whole_decoder=True, prompt_hidden=256),
-            replace(MINI_TRAINING, region_weight=0.2),
-            SMALL,
-            half=True,
-        ),
+        "joint": Recipe(replace(MINI_POINTS, prompt_hidden=256), POINTS_TRAINING, SMALL, half=True),  # half as wide
     }
     return small.get(kind, Recipe(default_config(kind)))
 
@@ -403,7 +400,7 @@ def summary(results: str | Path) -> str:
         rows.append([name, *(told(model, figure, part) for part in parts.values()), *moves])
     kin = ("other family", "same family", "differing in one factor")
     rows += [[], ["v1s, unseen, by the nearest distractor", *kin], ["---"] * 4]
-    for name, model, _ in [line for line in lines if line[1] in KINDS and line[2] == "miou"]:
+    for name, model, _ in (line for line in lines if line[1] in KINDS and line[2] == "miou"):
         rows.append([name, *(told(model, f"miou, distractor: {k}", ("v1s", "unseen_test")) for k in kin)])
     return "\n".join("| " + " | ".join(row) + " |" if row else "" for row in rows)
 

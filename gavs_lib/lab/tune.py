@@ -11,7 +11,7 @@ another seed gives. Three further settings were tried for GAVS alone, and none w
 
 SAVE, its relatives and what is joined with them (`lab.joint`) are compared in small pictures, with trials of their own
 there: four rates for GAVS and SAVE's family, the paper's among them, five of the k-shot training for GAVS and SAVE
-(lower ones: shots at 3e-4 harm SAVE), and one trial for each attempt to join them, three for the attempt that
+(shots at 3e-4 harm SAVE), and one trial for each attempt to join them, three for the attempt that
 stands closest to SAVE, which wants a lower rate than GAVS. The other baselines keep in small pictures the rates that
 they chose in large ones.
 """
@@ -34,9 +34,11 @@ from gavs_lib.lab.shipped import (
     FROZEN_ENCODER,
     MINI_CONFIG,
     MINI_JOINT,
+    MINI_POINTS,
     MINI_SAMA,
     MINI_SAVE,
     MINI_TRAINING,
+    POINTS_TRAINING,
     SAVE_TRAINING,
     SMALL,
     ModelConfig,
@@ -80,12 +82,9 @@ SMALL_FEW_SHOT_RATES = {
 ATTEMPTS: dict[str, tuple[JointConfig, FitConfig]] = {
     "early": (MINI_JOINT, MINI_TRAINING),
     "early, context": (replace(MINI_JOINT, context=True), MINI_TRAINING),
-    "early, points": (replace(MINI_JOINT, points=2), replace(MINI_TRAINING, region_weight=0.2)),
-    "points": (replace(MINI_JOINT, early=False, points=2), replace(MINI_TRAINING, region_weight=0.2)),
-    "points, decoder": (
-        replace(MINI_JOINT, early=False, points=2, cola_width=0, whole_decoder=True),
-        replace(MINI_TRAINING, region_weight=0.2),
-    ),
+    "early, points": (replace(MINI_JOINT, points=2), POINTS_TRAINING),
+    "points": (replace(MINI_JOINT, early=False, points=2), POINTS_TRAINING),
+    "points, decoder": (MINI_POINTS, POINTS_TRAINING),
     "early, decoder": (replace(MINI_JOINT, cola_width=0, whole_decoder=True), replace(MINI_TRAINING, lr=5e-4)),
 }
 
