@@ -436,7 +436,7 @@ if not results:  # of the toy shop only
     best = measured({"SAM, best mask": f"sam_oracle, {SMALL}"}, oracle[oracle["part"].isin(list(parts))])
     costs = by_name.rename(index=lambda name: name.removesuffix(f", {SMALL}"))
     table_of_all = pd.concat([best, table_of_all]).join(costs[["trained", "ms_frame", "mb_use", "mb_step"]])
-table_of_all.fillna("")
+table_of_all.astype(object).fillna("")
 
 # %%
 table_1 = paper_table("save", 1)
