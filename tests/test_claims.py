@@ -49,16 +49,17 @@ def test_questions_without_rows_are_counted(recorded):
     assert shots_questions(less)["ahead", "tpavi", 0].answer(43) is None
     sizes = [len(ablation_questions(recorded, family)) for family in (claims.TABLE_5, claims.PROMPT, claims.LOSSES)]
     assert sizes == [8, 6, 14], "those of notebook 08"
-    families = (claims.RELATIVES, claims.MODULES, claims.STARTS, claims.IDEAS)
+    families = (claims.RELATIVES, claims.SWAPPED_LOSS, claims.MODULES, claims.STARTS, claims.IDEAS)
     sizes = [len(part_questions(less, family)) for family in families]
     sizes += [len(part_questions(less, j, [claims.UNSEEN])) for j in (claims.JOINT, claims.JOINT_AND_OTHERS)]
-    assert [*sizes, len(small_shots_questions(less))] == [18, 24, 12, 18, 4, 5, 6], "those of notebook 09"
+    assert [*sizes, len(small_shots_questions(less))] == [18, 18, 30, 12, 18, 4, 6, 6], "those of notebook 09"
 
 
 def test_what_is_compared_is_in_the_plan():
     planned = {unit.variant for unit in read_plan()}
     families = [claims.TABLE_5, claims.PROMPT, claims.LOSSES]
-    families += [claims.RELATIVES, claims.MODULES, claims.STARTS, claims.IDEAS, claims.JOINT, claims.JOINT_AND_OTHERS]
+    families += [claims.RELATIVES, claims.SWAPPED_LOSS, claims.MODULES, claims.STARTS]
+    families += [claims.IDEAS, claims.JOINT, claims.JOINT_AND_OTHERS]
     asked = {side for family in families for sides in family.values() for side in sides}
     assert asked | set(claims.RIVALS) | {"gavs, 64, shots", "save, 64, shots"} <= planned
 

@@ -62,9 +62,19 @@ MODULES = {
     "third layer, small": ("save, 64, three layers", "save, 64"),
     "third layer, large": ("save, 128, three layers", "save, 128"),
     "SAVE - SAMA-AVS, large": ("save, 128", "sama_avs, 128"),
+    "SAVE - AP-SAM, large": ("save, 128", "ap_sam, 128"),
     "SAVE - GAVS, large": ("save, 128", "gavs"),
     "large - small, SAVE": ("save, 128", "save, 64"),
+    "large - small, AP-SAM": ("ap_sam, 128", "ap_sam, 64"),
     "large - small, GAVS": ("gavs", "gavs, 64"),
+}
+SWAPPED_LOSS = {  # "Dice": the course's loss, BCE and Dice; "soft IoU": that of SAVE's family, BCE and soft IoU
+    "SAVE: Dice for soft IoU": ("save, 64, Dice", "save, 64"),
+    "AP-SAM: Dice for soft IoU": ("ap_sam, 64, Dice", "ap_sam, 64"),
+    "GAVS: soft IoU for Dice": ("gavs, 64, soft IoU", "gavs, 64"),
+    "SAVE - GAVS, both with Dice": ("save, 64, Dice", "gavs, 64"),
+    "SAVE - GAVS, both with soft IoU": ("save, 64", "gavs, 64, soft IoU"),
+    "joint - AP-SAM, both with Dice": ("joint, points, decoder", "ap_sam, 64, Dice"),
 }
 STARTS = {
     "synthetic first, for v1s": ("save, synthetic, v1s", "save, v1s"),
@@ -92,6 +102,7 @@ JOINT_AND_OTHERS = {  # asked afterwards
     "joint - Audio-SAM": ("joint, points, decoder", "audio_sam, 64"),
     "joint - SAMA-AVS": ("joint, points, decoder", "sama_avs, 64"),
     "joint - GAVS, large": ("joint, 128", "gavs"),
+    "joint - AP-SAM, large": ("joint, 128", "ap_sam, 128"),
 }
 
 
@@ -206,7 +217,7 @@ def part_questions(
 
     Args:
         table: of `read_results`.
-        family: `RELATIVES`, `MODULES`, `STARTS`, `IDEAS`, `JOINT` or `JOINT_AND_OTHERS`.
+        family: `RELATIVES`, `SWAPPED_LOSS`, `MODULES`, `STARTS`, `IDEAS`, `JOINT` or `JOINT_AND_OTHERS`.
         parts: of clips, each asked by itself.
     """
     rows = _zero_shot(table)[lambda rows: rows["figure"] == "mIoU"]
@@ -299,9 +310,14 @@ def summary(table: pd.DataFrame, draws: int | None = None) -> str:
         rows = [[step, *(found[step, kind] for kind in classes)] for step in family]
         pieces += [counted(name, found), _markdown(["", *(f"{kind} classes" for kind in classes)], rows)]
 
-    small = (("SAVE and its relatives, 64 pixels", RELATIVES), ("What each module brings", MODULES))
-    small += (("What it brings to train on something else first", STARTS), ("Beyond both, 64 pixels", IDEAS))
-    for name, family in small:
+    small = {
+        "SAVE and its relatives, 64 pixels": RELATIVES,
+        "Or is it the loss? 64 pixels": SWAPPED_LOSS,
+        "What each module brings": MODULES,
+        "What it brings to train on something else first": STARTS,
+        "Beyond both, 64 pixels": IDEAS,
+    }
+    for name, family in small.items():
         found = answers(part_questions(table, family))
         rows = [[less(step), *(found[step, part] for part in SMALL_PARTS)] for step in family]
         pieces += [counted(name, found), _markdown(["", *SMALL_PARTS.values()], rows)]
