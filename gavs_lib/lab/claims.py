@@ -89,6 +89,7 @@ JOINT = {  # set when the joint model's first seed had been scored: therefore as
     "joint - GAVS, decoder trained": ("joint, points, decoder", "gavs, 64, decoder"),
 }
 IDEAS = {  # each with and without; "beside" says what else is switched on
+    "trained decoder, alone": ("gavs, 64, decoder", "gavs, 64"),
     "early, alone": ("joint, early", "gavs, 64"),
     "early, beside points": ("joint, points", "joint, points alone"),
     "context, beside early": ("joint, context", "joint, early"),
