@@ -240,6 +240,7 @@ def small_shots_questions(table: pd.DataFrame, part: str = UNSEEN) -> dict[tuple
 
     asked = {("SAVE - GAVS", k): Question(at("save, 64, shots", k), at("gavs, 64, shots", k)) for k in SHOTS}
     for name, variant in {"GAVS": "gavs, 64, shots", "SAVE": "save, 64, shots"}.items():
+        asked |= {(f"{name} - itself without shots", k): Question(at(variant, k), at(variant, 0)) for k in SHOTS[1:]}
         asked[f"{name} - its control", 5] = Question(at(variant, 5), at(variant, 5, "control"))
     return asked
 
