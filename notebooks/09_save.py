@@ -467,6 +467,8 @@ losses_found = ask(claims.SWAPPED_LOSS)
 show_differences(losses_found, f"The same with the other's loss, {SMALL} pixels")
 
 # %% [markdown]
+# **What we see.** It does not look like the loss. With the other's a model scores the same on average, to less than a point (the intervals allow for a few); between SAVE and GAVS it stays undecided with either; and *joint* is ahead of AP-SAM, on single sounds, when both learn by Dice.
+#
 # ### Tables 7 and 9: modules, resolution, layers
 # Does the image adapter earn its place, at which size, and does a third layer help? (SAVE in large pictures has the learning rate that its trials chose in small ones; the paper, too, prints one rate for both sizes.) Two cautions about the printed figures: Table 9's at 256 pixels are those of SAVE *without* image adapters, while our third layer comes with them; and S4 at 1024 pixels is printed as 83.11, 84.06 and 85.11 in different tables.
 
@@ -547,12 +549,12 @@ else:
 asked = claims.small_shots_questions(grid, unseen_part)
 for (name, number), question in asked.items():
     found = question.answer(len(asked))
-    print(f"{name}, {number} shots: {'not yet measured' if found is None else found}")
+    print(f"{name} ({number}-shot): {'not yet measured' if found is None else found}")
 table_4 = paper_table("save", 4)
 display(table_4[table_4["metric"] == "mIoU"].pivot_table(index="method", columns="setting", values="value", sort=False))
 
 # %% [markdown]
-# **What we see.** One thing is decided: GAVS loses four points by a single shot. The rate that its trials chose, by a lead of one point in one training, is too high: the control, which trains on at that rate with other clips of seen classes, loses still more than five shots do. (In large pictures a lower rate was chosen, and there shots help GAVS a little: notebook 07.) SAVE's shots, at their very low rate, bring a point or so in ten of twelve trainings, which is not decided among so many questions; nor is anything between the two models. A single trial is a weak judge of a rate.
+# **What we see.** One thing is decided: GAVS loses four points by a single shot. The rate that its trials chose, by a lead of one point in one training, is too high: the control, which trains on at that rate with other clips of seen classes, loses still more on average than five shots do. (In large pictures a lower rate was chosen, and there shots help GAVS a little: notebook 07.) SAVE's shots, at their very low rate, bring a point or so in ten of twelve trainings, which is not decided among so many questions; nor is anything between the two models. A single trial is a weak judge of a rate.
 #
 # ### Tables 2, 5 and 6: train on something else first
 # AVS-Synthetic joins pictures and sounds of one class that were never recorded together; `gavs_lib.data.compose` does it for your own. Here the *sketchbook*, another hand and other instruments, gives the material (`gavs_lib.lab.synthetic`). The state "start" is what that alone brings on the toy shop: "0 % real data". For MS3 the chain is synthetic clips, then S4, then MS3 (the caption of Table 2). Who trains twice has twice the steps; "v1s, then v1s again" is the control for that where v1s is learned. (v1s and v1m are the toy shop's S4 and MS3.) What v1m is trained after has no such control: part of its gain may be the steps.
