@@ -68,7 +68,7 @@ MODULES = {
     "large - small, AP-SAM": ("ap_sam, 128", "ap_sam, 64"),
     "large - small, GAVS": ("gavs", "gavs, 64"),
 }
-SWAPPED_LOSS = {  # "Dice": the course's loss, BCE and Dice; "soft IoU": that of SAVE's family, BCE and soft IoU
+SWAPPED_LOSS = {  # "Dice": the course's loss, BCE and Dice; "soft IoU": SAVE's and AP-SAM's, BCE and soft IoU
     "SAVE: Dice for soft IoU": ("save, 64, Dice", "save, 64"),
     "AP-SAM: Dice for soft IoU": ("ap_sam, 64, Dice", "ap_sam, 64"),
     "GAVS: soft IoU for Dice": ("gavs, 64, soft IoU", "gavs, 64"),

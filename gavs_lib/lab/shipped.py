@@ -145,10 +145,10 @@ def default_config(kind: str) -> ModelConfig:
 def shipped_recipe(kind: str) -> Recipe:
     """How the shipped model of a kind is trained; of a kind that is not shipped, how it would be."""
     small = {
-        # Four channels in the adapters and half precision, so that the file stays below two megabytes.
+        # In half precision and narrower than the laboratory's, so that no file has more than two megabytes.
         "save": Recipe(replace(MINI_SAVE, adapter_channels=4), replace(SAVE_TRAINING, lr=SAVE_RATE), SMALL, half=True),
         "sama_avs": Recipe(MINI_SAMA, replace(SAVE_TRAINING, lr=SAMA_RATE), SMALL, half=True),
-        "joint": Recipe(replace(MINI_POINTS, prompt_hidden=256), POINTS_TRAINING, SMALL, half=True),  # half as wide
+        "joint": Recipe(replace(MINI_POINTS, prompt_hidden=256), POINTS_TRAINING, SMALL, half=True),
     }
     return small.get(kind, Recipe(default_config(kind)))
 

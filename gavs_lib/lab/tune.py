@@ -10,10 +10,10 @@ for all (`chosen`): the first rate of the list, unless another one leads by more
 another seed gives. Three further settings were tried for GAVS alone, and none was taken.
 
 SAVE, its relatives and what is joined with them (`lab.joint`) are compared in small pictures, with trials of their own
-there: four rates for GAVS and SAVE's family, the paper's among them, five of the k-shot training for GAVS and SAVE
-(shots at 3e-4 harm SAVE), and one trial for each attempt to join them, three for the attempt that
-stands closest to SAVE, which wants a lower rate than GAVS. The other baselines keep in small pictures the rates that
-they chose in large ones.
+there: four rates for GAVS, SAVE, SAMA-AVS and AP-SAM, the paper's among them, five of the k-shot training for GAVS and
+SAVE (shots at 3e-4 harm SAVE), and one trial for each attempt to join them, three for the attempt that stands closest
+to SAVE, which wants a lower rate than GAVS. The other baselines keep in small pictures the rates that they chose in
+large ones.
 """
 
 import argparse
