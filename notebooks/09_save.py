@@ -101,7 +101,7 @@ vggish = load_vggish("mini").to(device)
 
 # %%
 family = {"Audio-SAM": "audio_sam", "AP-SAM": "ap_sam", "GAVS": "gavs", "SAM-Fusion": "sam_fusion"}
-family |= {"SAMA-AVS": "sama_avs", "SAVE": "save"}
+family |= {"AV-SAM": "av_sam", "SAMA-AVS": "sama_avs", "SAVE": "save"}
 stages = {
     "encoder": ("visual adapters", "layer norms of these blocks"),
     "sound in it": ("audio_adapters", "injections"),
@@ -118,7 +118,8 @@ for name, kind in family.items():
     for stage, members in stages.items():
         trained = float(sum(groups.get(group, 0) for group in members))
         exists = trained > 0 or stage in ("encoder", "decoder")
-        enters = stage in ("sound in it", "fusion", "prompt") and trained > 0
+        hears = ("sound in it", "fusion") if "fusion" in groups else ("sound in it", "prompt")
+        enters = stage in hears and trained > 0  # AV-SAM's prompt is made of what fusion leaves
         rows.append((name, stage, trained if exists else np.nan, enters))
 entries = pd.DataFrame(rows, columns=["name", "stage", "trained", "sound"])
 
@@ -433,7 +434,7 @@ if results:
 # Everything in one table, in small pictures: scores (in brackets how many trainings, rotation x seed), what is left with another clip's sound, the swap test on unseen classes (the same picture with the voice of each of two toys: does the mask move, both times?), and the costs, which were measured in one run. "SAM, best mask" is no model: somebody who knows the truth picks the best of SAM's own masks in each frame (`python -m gavs_lib.lab.oracle`; one value a rotation, on the first clips of each test). *joint* is section 6's. The paper's figures are of real data and official weights: look at the order.
 
 # %%
-relatives = {name: f"{kind}, {SMALL}" for name, kind in {**family, "AV-SAM": "av_sam"}.items()}
+relatives = {name: f"{kind}, {SMALL}" for name, kind in family.items()}
 compared = relatives | {"joint": "joint, points, decoder"}
 table_of_all = measured(compared)
 further = {"other sound": ("mIoU, shuffled sound", unseen_part), "swap, one family": ("swap, one family", unseen_part)}
@@ -516,7 +517,7 @@ assert abs(own - off) < 0.03, "in the shipped SAVE the image adapters are all bu
 
 # %%
 dots = []
-for name, kind in {**family, "AV-SAM": "av_sam", "joint": "joint"}.items():
+for name, kind in {**family, "joint": "joint"}.items():
     small = "joint, points, decoder" if kind == "joint" else f"{kind}, {SMALL}"
     for size, variant in ((SMALL, small), (FULL, f"{kind}, {FULL}"), (FULL, kind)):
         here = scored[(scored["variant"] == variant) & (scored["part"] == unseen_part) & (scored["rotation"] == 0)]

@@ -799,7 +799,10 @@ def lines(
             steps = range(1, len(values) + 1) if x is None else x
             axis.plot(steps, values, dash, color=color, label=name, marker="" if x is None else "o")
         axis.set(xlabel=xlabel, ylabel=ylabel)
-        axis.set_ylim(bottom=bottom)
+        if bottom is not None:  # room above is a share of all that is shown, or it would cut the highest dots in half
+            axis.update_datalim([(0, bottom)], updatex=False)
+            axis.autoscale_view()
+            axis.set_ylim(bottom=bottom)
         axis.xaxis.get_major_locator().set_params(integer=True)
         figure.legend(loc="outside lower center", ncols=min(3, len(runs)), frameon=False)
         return _finish(figure, title)
